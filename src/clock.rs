@@ -1,0 +1,113 @@
+//! Coarse time, as an argument.
+//!
+//! The store never asks what time it is: it is told, once per turn of a worker. Deadlines are kept in quarter seconds
+//! ([`Tick`]), so that a TTL is never shorter than asked and at most a quarter of a second longer; memcached's whole
+//! seconds make `T1` live anything between nothing and one second.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+/// A moment or a deadline, in quarter seconds since the daemon's start, which is [`Tick::START`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Tick(pub u32);
+
+impl Tick {
+    /// Ticks in a second.
+    pub const PER_SEC: u32 = 4;
+
+    /// The tick at which the clock starts. Not zero, so that there are deadlines in the past.
+    pub const START: Self = Self(2 * Self::PER_SEC);
+
+    /// Whole seconds since two seconds before the daemon's start.
+    #[must_use]
+    pub fn secs(self) -> u32 {
+        self.0 / Self::PER_SEC
+    }
+}
+
+/// What the time is, for the length of one turn.
+#[derive(Clone, Copy, Debug)]
+pub struct Now {
+    /// Monotonic time since the start, rounded down: what deadlines are held against.
+    pub tick: Tick,
+    /// The same moment rounded up: what new deadlines are counted from, so that no lifetime is cut short.
+    pub tick_up: Tick,
+    /// Seconds since 1970, as the wall clock stood at the start plus the monotonic time since: never steps.
+    pub unix_secs: u64,
+}
+
+/// Where the time comes from: the system, or a test's hand.
+#[derive(Clone, Debug)]
+pub struct Clock {
+    source: Source,
+    /// Wall clock at tick [`Tick::START`], in milliseconds since 1970.
+    unix_ms_at_start: u64,
+}
+
+#[derive(Clone, Debug)]
+enum Source {
+    System(Instant),
+    /// Milliseconds since the start, moved by [`Clock::advance`].
+    Manual(Arc<AtomicU64>),
+}
+
+impl Clock {
+    /// The system's monotonic clock.
+    #[must_use]
+    pub fn system() -> Self {
+        Self { source: Source::System(Instant::now()), unix_ms_at_start: unix_ms() }
+    }
+
+    /// A clock that stands still until [`Clock::advance`] moves it; clones share the hand.
+    #[must_use]
+    pub fn manual() -> Self {
+        Self { source: Source::Manual(Arc::new(AtomicU64::new(0))), unix_ms_at_start: unix_ms() }
+    }
+
+    /// Moves a manual clock on; a system clock stays as it is.
+    pub fn advance(&self, ms: u64) {
+        if let Source::Manual(hand) = &self.source {
+            hand.fetch_add(ms, Ordering::Relaxed);
+        }
+    }
+
+    /// The time now.
+    #[must_use]
+    pub fn now(&self) -> Now {
+        let elapsed_ms = match &self.source {
+            Source::System(start) => u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX),
+            Source::Manual(hand) => hand.load(Ordering::Relaxed),
+        };
+        let quarters = elapsed_ms.saturating_mul(u64::from(Tick::PER_SEC));
+        let tick = |ticks: u64| Tick(u32::try_from(ticks + u64::from(Tick::START.0)).unwrap_or(u32::MAX));
+        Now {
+            tick: tick(quarters / 1000),
+            tick_up: tick(quarters.div_ceil(1000)),
+            unix_secs: (self.unix_ms_at_start + elapsed_ms) / 1000,
+        }
+    }
+}
+
+fn unix_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_manual_clock_moves_only_by_hand() {
+        let clock = Clock::manual();
+        let before = clock.now();
+        assert_eq!(before.tick, Tick::START);
+        clock.advance(1250);
+        assert_eq!(clock.now().tick, Tick(Tick::START.0 + 5));
+        assert_eq!(clock.now().tick_up, clock.now().tick);
+        clock.advance(1);
+        assert_eq!(clock.now().tick_up.0, clock.now().tick.0 + 1);
+        assert!(clock.now().unix_secs - before.unix_secs <= 2);
+    }
+}

@@ -1,0 +1,269 @@
+//! The one executor: what each command does, for whatever protocol.
+//!
+//! An answer that borrows from the store exists only under its bucket's lock, so outcomes are handed to a closure, which
+//! encodes them there and then.
+
+use super::{Command, Context, Direction, Outcome, StatsTopic, StoreRequest, StoreVerb, WireError, arithmetic, report};
+use crate::store::{Condition, Deadline, Draft, Hash, Refused, Reservation, Side, Stored};
+use arrayvec::ArrayVec;
+use log::LevelFilter;
+
+/// Does what a command says (all but [`Command::Store`], which needs its value: see [`store_whole`] and [`begin_store`]).
+/// `hash` must be the key's, if the command has one.
+#[inline]
+pub fn execute<R>(cx: &mut Context<'_>, hash: Hash, command: Command<'_>, with: impl FnOnce(Outcome<'_>) -> R) -> R {
+    match command {
+        Command::Get { key, touch } => get(cx, (hash, key), touch, with),
+        Command::EndOfKeys => with(Outcome::EndOfKeys),
+        other => with(rare(cx, hash, other)),
+    }
+}
+
+/// Reads one key; hands on a hit under its lock.
+#[inline]
+pub fn get<R>(cx: &mut Context<'_>, key: (Hash, &[u8]), touch: Option<i64>, with: impl FnOnce(Outcome<'_>) -> R) -> R {
+    let deadline = touch.map(|exptime| Deadline::from_exptime(exptime, cx.now));
+    let mut hit = false;
+    let result = cx.daemon.store.get(cx.local, key, cx.now, deadline, |view| match view {
+        Some(view) => {
+            hit = true;
+            with(Outcome::Hit(view))
+        }
+        None => with(Outcome::Miss),
+    });
+    let stats = &cx.local.stats;
+    stats.cmd_get.add(1);
+    if touch.is_some() {
+        stats.cmd_touch.add(1);
+        if hit { &stats.touch_hits } else { &stats.touch_misses }.add(1);
+        if !hit {
+            stats.get_misses.add(1);
+        }
+    } else {
+        if hit { &stats.get_hits } else { &stats.get_misses }.add(1);
+    }
+    result
+}
+
+/// Stores a value that is at hand.
+#[inline]
+pub fn store_whole(cx: &mut Context<'_>, hash: Hash, request: StoreRequest<'_>, value: &[u8]) -> Outcome<'static> {
+    cx.local.stats.cmd_set.add(1);
+    let key = (hash, request.key);
+    let stored = match plan(request.verb) {
+        Plan::Put(condition) => {
+            let draft = draft(cx, hash, request);
+            cx.daemon.store.put(cx.local, draft, condition, value, cx.now)
+        }
+        Plan::Extend(side) => cx.daemon.store.extend(cx.local, key, side, value, cx.now),
+    };
+    match stored {
+        Ok(stored) => told(cx, request.verb, stored),
+        Err(refused) => {
+            let error = refuse(cx, hash, request, refused);
+            refusal(request.verb, error)
+        }
+    }
+}
+
+/// A refused append or prepend says NOT_STORED, as memcached's does, and leaves the value; the others say why.
+fn refusal(verb: StoreVerb, error: WireError) -> Outcome<'static> {
+    match plan(verb) {
+        Plan::Extend(_) => Outcome::NotStored,
+        Plan::Put(_) => Outcome::Refused(error),
+    }
+}
+
+/// Reserves a chunk for a value that is to come.
+///
+/// # Errors
+/// Why the value is not wanted; it comes all the same and must be skipped.
+pub fn begin_store(cx: &mut Context<'_>, hash: Hash, request: StoreRequest<'_>) -> Result<Reservation, WireError> {
+    let draft = draft(cx, hash, request);
+    cx.daemon
+        .store
+        .reserve(cx.local, draft, request.value_len, cx.now)
+        .map_err(|refused| refuse(cx, hash, request, refused))
+}
+
+/// Stores a value that has come.
+pub fn finish_store(cx: &mut Context<'_>, reservation: Reservation, verb: StoreVerb) -> Outcome<'static> {
+    cx.local.stats.cmd_set.add(1);
+    let stored = match plan(verb) {
+        Plan::Put(condition) => cx.daemon.store.commit(cx.local, reservation, condition, cx.now),
+        Plan::Extend(side) => cx.daemon.store.commit_extension(cx.local, reservation, side, cx.now),
+    };
+    match stored {
+        Ok(stored) => told(cx, verb, stored),
+        Err(refused) => refusal(verb, count_refusal(cx, refused)),
+    }
+}
+
+enum Plan {
+    Put(Condition),
+    Extend(Side),
+}
+
+fn plan(verb: StoreVerb) -> Plan {
+    match verb {
+        StoreVerb::Set => Plan::Put(Condition::Always),
+        StoreVerb::Add => Plan::Put(Condition::Absent),
+        StoreVerb::Replace => Plan::Put(Condition::Present),
+        StoreVerb::Cas(cas) => Plan::Put(Condition::Cas(cas)),
+        StoreVerb::Append => Plan::Extend(Side::Append),
+        StoreVerb::Prepend => Plan::Extend(Side::Prepend),
+    }
+}
+
+fn draft<'k>(cx: &Context<'_>, hash: Hash, request: StoreRequest<'k>) -> Draft<'k> {
+    let deadline = Deadline::from_exptime(request.exptime, cx.now);
+    Draft { key: (hash, request.key), flags: request.flags, deadline }
+}
+
+fn told(cx: &Context<'_>, verb: StoreVerb, stored: Stored) -> Outcome<'static> {
+    if let StoreVerb::Cas(_) = verb {
+        let stats = &cx.local.stats;
+        match stored {
+            Stored::Stored => stats.cas_hits.add(1),
+            Stored::Exists => stats.cas_badval.add(1),
+            Stored::NotStored | Stored::NotFound => stats.cas_misses.add(1),
+        }
+    }
+    match stored {
+        Stored::Stored => Outcome::Stored,
+        Stored::NotStored => Outcome::NotStored,
+        Stored::Exists => Outcome::Exists,
+        Stored::NotFound => Outcome::NotFound,
+    }
+}
+
+/// Counts a refusal, and as memcached does removes the value a refused set was to replace: better none than a stale one.
+#[cold]
+fn refuse(cx: &mut Context<'_>, hash: Hash, request: StoreRequest<'_>, refused: Refused) -> WireError {
+    if request.verb == StoreVerb::Set {
+        cx.daemon.store.delete(cx.local, (hash, request.key), cx.now);
+    }
+    count_refusal(cx, refused)
+}
+
+fn count_refusal(cx: &Context<'_>, refused: Refused) -> WireError {
+    match refused {
+        Refused::TooLarge => {
+            cx.local.stats.store_too_large.add(1);
+            WireError::TooLarge
+        }
+        Refused::NoMemory => {
+            cx.local.stats.store_no_memory.add(1);
+            WireError::OutOfMemory
+        }
+    }
+}
+
+/// Everything but get and the storage verbs.
+fn rare(cx: &mut Context<'_>, hash: Hash, command: Command<'_>) -> Outcome<'static> {
+    match command {
+        Command::Delete { key } => delete(cx, (hash, key)),
+        Command::Arithmetic { key, direction, delta } => count(cx, (hash, key), direction, delta),
+        Command::Touch { key, exptime } => touch(cx, (hash, key), exptime),
+        Command::FlushAll { delay } => flush_all(cx, delay),
+        Command::Version => Outcome::Version,
+        Command::Verbosity { level } => verbosity(level),
+        Command::Stats(topic) => stats(cx, topic),
+        Command::Quit => Outcome::Close,
+        Command::Abort => Outcome::Abort,
+        Command::Refused(error) => Outcome::Refused(error),
+        Command::Get { .. } | Command::EndOfKeys | Command::Store(_) => {
+            unreachable!("reading and storing have their own ways")
+        }
+    }
+}
+
+fn delete(cx: &mut Context<'_>, key: (Hash, &[u8])) -> Outcome<'static> {
+    if cx.daemon.store.delete(cx.local, key, cx.now) {
+        cx.local.stats.delete_hits.add(1);
+        Outcome::Deleted
+    } else {
+        cx.local.stats.delete_misses.add(1);
+        Outcome::NotFound
+    }
+}
+
+/// Why a count did not happen, beside there being no item.
+enum NotCounted {
+    NoNumber,
+    Refused(Refused),
+}
+
+impl From<Refused> for NotCounted {
+    fn from(refused: Refused) -> Self {
+        Self::Refused(refused)
+    }
+}
+
+fn count(cx: &mut Context<'_>, key: (Hash, &[u8]), direction: Direction, delta: u64) -> Outcome<'static> {
+    let counted = cx.daemon.store.rewrite(cx.local, key, cx.now, |value| {
+        let counted = arithmetic::apply(value, direction, delta).map_err(|_| NotCounted::NoNumber)?;
+        let digits = ArrayVec::try_from(counted.digits()).expect("64 bits have at most 20 digits");
+        Ok((digits, counted.number()))
+    });
+    let stats = &cx.local.stats;
+    let (hits, misses) = match direction {
+        Direction::Up => (&stats.incr_hits, &stats.incr_misses),
+        Direction::Down => (&stats.decr_hits, &stats.decr_misses),
+    };
+    match counted {
+        Ok(Some(number)) => {
+            hits.add(1);
+            Outcome::Number(number)
+        }
+        Ok(None) => {
+            misses.add(1);
+            Outcome::NotFound
+        }
+        Err(NotCounted::NoNumber) => Outcome::Refused(WireError::NonNumericValue),
+        Err(NotCounted::Refused(refused)) => {
+            count_refusal(cx, refused);
+            Outcome::Refused(WireError::OutOfMemoryIncr)
+        }
+    }
+}
+
+fn touch(cx: &Context<'_>, key: (Hash, &[u8]), exptime: i64) -> Outcome<'static> {
+    cx.local.stats.cmd_touch.add(1);
+    if cx.daemon.store.touch(key, cx.now, Deadline::from_exptime(exptime, cx.now)) {
+        cx.local.stats.touch_hits.add(1);
+        Outcome::Touched
+    } else {
+        cx.local.stats.touch_misses.add(1);
+        Outcome::NotFound
+    }
+}
+
+fn flush_all(cx: &Context<'_>, delay: i64) -> Outcome<'static> {
+    cx.local.stats.cmd_flush.add(1);
+    cx.daemon.store.flush_all(cx.now, Deadline::from_exptime(delay.max(0), cx.now));
+    Outcome::Done
+}
+
+fn verbosity(level: u32) -> Outcome<'static> {
+    log::set_max_level(match level {
+        0 => LevelFilter::Warn,
+        1 => LevelFilter::Info,
+        2 => LevelFilter::Debug,
+        _ => LevelFilter::Trace,
+    });
+    Outcome::Done
+}
+
+fn stats(cx: &Context<'_>, topic: StatsTopic) -> Outcome<'static> {
+    match topic {
+        StatsTopic::General => Outcome::Report(report::general(cx)),
+        StatsTopic::Settings => Outcome::Report(report::settings(&cx.daemon.settings)),
+        StatsTopic::Items => Outcome::Report(report::items(cx)),
+        StatsTopic::Slabs => Outcome::Report(report::slabs(cx)),
+        StatsTopic::Reset => {
+            cx.daemon.stats.reset();
+            Outcome::Reset
+        }
+    }
+}

@@ -1,0 +1,260 @@
+//! The vocabulary: what a client can ask for and what can come of it, in no protocol's words.
+//!
+//! Protocols differ in how they ask and how they are answered, never in what happens. How to answer is a
+//! [`ReplyShape`], which only the protocol reads; what happened is an [`Outcome`].
+
+pub mod arithmetic;
+pub mod execute;
+pub mod report;
+
+pub use crate::store::{Value, View};
+
+use crate::clock::{Clock, Now};
+use crate::settings::Settings;
+use crate::stats::Registry;
+use crate::store::{Local, Store};
+
+/// The version as clients are told it: the release of memcached whose protocol this is, so that clients that switch
+/// features on by number find what they expect (they stop reading at the first dash), then our own name and number.
+pub const VERSION: &str = concat!("1.6.45-slabd-", env!("CARGO_PKG_VERSION"));
+
+/// One thing to do. Keys are borrowed from the input; there are no value bytes in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Command<'a> {
+    /// Read one key; a multi-key get is one of these per key, then [`Command::EndOfKeys`]. `touch` gives the item a
+    /// new lifetime as well (gat, gats).
+    Get {
+        /// 1 to 250 bytes.
+        key: &'a [u8],
+        /// The `exptime` as the client wrote it.
+        touch: Option<i64>,
+    },
+    /// The end of a multi-key get.
+    EndOfKeys,
+    /// Store a value that follows in the input.
+    Store(StoreRequest<'a>),
+    /// Remove a key.
+    Delete {
+        /// 1 to 250 bytes.
+        key: &'a [u8],
+    },
+    /// Count up or down.
+    Arithmetic {
+        /// 1 to 250 bytes.
+        key: &'a [u8],
+        /// Up or down.
+        direction: Direction,
+        /// By how much.
+        delta: u64,
+    },
+    /// Give an item a new lifetime.
+    Touch {
+        /// 1 to 250 bytes.
+        key: &'a [u8],
+        /// The `exptime` as the client wrote it.
+        exptime: i64,
+    },
+    /// Drop everything, now or at a later time.
+    FlushAll {
+        /// As the client wrote it: 0 or less is now, otherwise an `exptime`.
+        delay: i64,
+    },
+    /// Say which version this is.
+    Version,
+    /// Set the log level.
+    Verbosity {
+        /// 0 for warnings, 1 and 2 for more.
+        level: u32,
+    },
+    /// Tell numbers.
+    Stats(StatsTopic),
+    /// Close the connection, politely.
+    Quit,
+    /// Close the connection at once and without a word: another protocol's request, a line without end.
+    Abort,
+    /// The request was refused by its parser; answer so.
+    Refused(WireError),
+}
+
+/// What `stats` is to tell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StatsTopic {
+    /// `stats`
+    General,
+    /// `stats settings`
+    Settings,
+    /// `stats items`
+    Items,
+    /// `stats slabs`
+    Slabs,
+    /// `stats reset`
+    Reset,
+}
+
+/// Which way to count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    /// incr: wraps at 2^64.
+    Up,
+    /// decr: stops at 0.
+    Down,
+}
+
+/// A value to store, announced; its bytes follow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StoreRequest<'a> {
+    /// Under which condition.
+    pub verb: StoreVerb,
+    /// 1 to 250 bytes.
+    pub key: &'a [u8],
+    /// The client's own 32 bits.
+    pub flags: u32,
+    /// As the client wrote it.
+    pub exptime: i64,
+    /// Bytes of the value, its terminator not counted.
+    pub value_len: usize,
+}
+
+/// When to store, and how.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StoreVerb {
+    /// Always.
+    Set,
+    /// If the key is not there.
+    Add,
+    /// If the key is there.
+    Replace,
+    /// Behind the value that is there; keeps its flags and lifetime.
+    Append,
+    /// Before the value that is there; keeps its flags and lifetime.
+    Prepend,
+    /// If the item still has this CAS number.
+    Cas(u64),
+}
+
+/// How to answer. Filled by a protocol's parser, read by the same protocol's encoder only; small and owned, because it
+/// outlives the request line while a value arrives.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ReplyShape {
+    /// Say nothing (`noreply`), errors of the request itself included, as memcached does.
+    pub quiet: bool,
+    /// Name the CAS number of hits (gets, gats).
+    pub with_cas: bool,
+}
+
+/// What happened.
+#[derive(Debug)]
+pub enum Outcome<'a> {
+    /// Found; the view is good until the answer is encoded.
+    Hit(View<'a>),
+    /// Not found, while reading.
+    Miss,
+    /// The end of a multi-key get.
+    EndOfKeys,
+    /// Stored.
+    Stored,
+    /// The verb's condition did not hold.
+    NotStored,
+    /// cas: the item has changed.
+    Exists,
+    /// The key is not there: cas, delete, touch, incr, decr.
+    NotFound,
+    /// Removed.
+    Deleted,
+    /// Has its new lifetime.
+    Touched,
+    /// incr, decr: the new number.
+    Number(u64),
+    /// Done; nothing else to say.
+    Done,
+    /// `stats reset` is done.
+    Reset,
+    /// Which version this is.
+    Version,
+    /// Numbers, by name.
+    Report(Report),
+    /// Refused: by the parser, or by the store.
+    Refused(WireError),
+    /// No answer: close the connection (after what is already owed has been written).
+    Close,
+    /// No answer: close the connection at once.
+    Abort,
+}
+
+/// Rows of `stats`: name and value.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct Report {
+    /// In the order they are told.
+    pub rows: Vec<(String, String)>,
+}
+
+impl Report {
+    /// Adds a row.
+    pub fn push(&mut self, name: impl Into<String>, value: impl ToString) {
+        self.rows.push((name.into(), value.to_string()));
+    }
+}
+
+/// Why a request is refused. Each protocol has its own words; text's are in `proto/mod.rs`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WireError {
+    /// No such command, or too few or too many words.
+    UnknownCommand,
+    /// A word of the line cannot be what it should be.
+    BadCommandLine,
+    /// A lifetime that is no number.
+    BadExptime,
+    /// incr, decr by something that is no number.
+    BadDelta,
+    /// delete with words it does not take.
+    BadDeleteUsage,
+    /// A value that is not followed by its terminator.
+    BadDataChunk,
+    /// incr, decr of a value that is no number.
+    NonNumericValue,
+    /// Larger than `-I`, or than any chunk.
+    TooLarge,
+    /// No chunk to be had.
+    OutOfMemory,
+    /// incr, decr, append or prepend that needed a new chunk and got none.
+    OutOfMemoryIncr,
+}
+
+/// Where answers go: a connection's outbox, or a `Vec<u8>` in tests. The one trait of the data path.
+pub trait Out {
+    /// Makes sure that `len` more bytes can be added without an allocation. Called before a lock is taken.
+    fn make_room(&mut self, len: usize);
+
+    /// Adds bytes.
+    fn bytes(&mut self, bytes: &[u8]);
+
+    /// Adds a value: copies a borrowed one, keeps a pinned one until it is written.
+    fn value(&mut self, value: Value<'_>);
+
+    /// Bytes added and not yet written, pinned values included.
+    fn pending_len(&self) -> usize;
+}
+
+/// What the whole daemon shares, made once at start-up.
+#[derive(Debug)]
+pub struct Daemon {
+    /// Where it lives.
+    pub store: Store,
+    /// What the operator asked for.
+    pub settings: Settings,
+    /// Where the time comes from.
+    pub clock: Clock,
+    /// All threads' counters.
+    pub stats: Registry,
+}
+
+/// What a thread that executes commands has at hand, for one turn.
+#[derive(Debug)]
+pub struct Context<'a> {
+    /// The whole daemon.
+    pub daemon: &'a Daemon,
+    /// What this thread owns of the store: its chunks, CAS numbers and counters.
+    pub local: &'a mut Local,
+    /// The time, for this turn.
+    pub now: Now,
+}

@@ -1,0 +1,232 @@
+//! Numbers, as rows with memcached's names in memcached's order.
+//!
+//! Rows of machinery that slabd does not have (or not yet) are there and zero, because dashboards and exporters ask for them by
+//! name.
+
+use super::{Context, Report, VERSION};
+use crate::clock::Tick;
+use crate::settings::{LruMode, Settings};
+use crate::stats::Totals;
+use crate::store::{ClassSummary, Footprint};
+use crate::sys::process::cpu_times;
+
+/// `stats`.
+#[must_use]
+pub fn general(cx: &Context<'_>) -> Report {
+    let totals = cx.daemon.stats.totals();
+    let footprint = cx.daemon.store.footprint();
+    let mut report = Report::default();
+    process(&mut report, cx);
+    connections(&mut report, &cx.daemon.settings, &totals);
+    commands(&mut report, &totals);
+    traffic(&mut report, &cx.daemon.settings, &totals);
+    index(&mut report, footprint);
+    background(&mut report, &totals);
+    items_in_all(&mut report, &totals, footprint);
+    report
+}
+
+fn process(report: &mut Report, cx: &Context<'_>) {
+    let cpu = cpu_times();
+    let secs = |time: std::time::Duration| format!("{}.{:06}", time.as_secs(), time.subsec_micros());
+    report.push("pid", std::process::id());
+    report.push("uptime", (cx.now.tick.0 - Tick::START.0) / Tick::PER_SEC);
+    report.push("time", cx.now.unix_secs);
+    report.push("version", VERSION);
+    // Clients expect a version here; memcached's names its event library, so does this.
+    report.push("libevent", "mio");
+    report.push("pointer_size", usize::BITS);
+    report.push("rusage_user", secs(cpu.user));
+    report.push("rusage_system", secs(cpu.system));
+}
+
+fn connections(report: &mut Report, settings: &Settings, totals: &Totals) {
+    report.push("max_connections", settings.conn_limit);
+    report.push("curr_connections", totals.curr_connections);
+    report.push("total_connections", totals.total_connections);
+    report.push("rejected_connections", totals.rejected_connections);
+    report.push("connection_structures", totals.curr_connections);
+    for zero in ["response_obj_oom", "response_obj_count", "response_obj_bytes", "read_buf_count"] {
+        report.push(zero, 0);
+    }
+    report.push("read_buf_bytes", totals.read_buf_bytes);
+    for zero in ["read_buf_bytes_free", "read_buf_oom", "reserved_fds"] {
+        report.push(zero, 0);
+    }
+}
+
+fn commands(report: &mut Report, totals: &Totals) {
+    for (name, value) in [
+        ("cmd_get", totals.cmd_get),
+        ("cmd_set", totals.cmd_set),
+        ("cmd_flush", totals.cmd_flush),
+        ("cmd_touch", totals.cmd_touch),
+        ("cmd_meta", totals.cmd_meta),
+        ("get_hits", totals.get_hits),
+        ("get_misses", totals.get_misses),
+        ("get_expired", totals.get_expired),
+        ("get_flushed", totals.get_flushed),
+        ("delete_misses", totals.delete_misses),
+        ("delete_hits", totals.delete_hits),
+        ("incr_misses", totals.incr_misses),
+        ("incr_hits", totals.incr_hits),
+        ("decr_misses", totals.decr_misses),
+        ("decr_hits", totals.decr_hits),
+        ("cas_misses", totals.cas_misses),
+        ("cas_hits", totals.cas_hits),
+        ("cas_badval", totals.cas_badval),
+        ("touch_hits", totals.touch_hits),
+        ("touch_misses", totals.touch_misses),
+        ("store_too_large", totals.store_too_large),
+        ("store_no_memory", totals.store_no_memory),
+        ("auth_cmds", 0),
+        ("auth_errors", 0),
+    ] {
+        report.push(name, value);
+    }
+}
+
+fn traffic(report: &mut Report, settings: &Settings, totals: &Totals) {
+    report.push("bytes_read", totals.bytes_read);
+    report.push("bytes_written", totals.bytes_written);
+    report.push("limit_maxbytes", settings.memory_len);
+    report.push("accepting_conns", 1);
+    report.push("listen_disabled_num", 0);
+    report.push("time_in_listen_disabled_us", 0);
+    report.push("threads", settings.threads);
+    report.push("conn_yields", totals.conn_yields);
+    if settings.idle_timeout.is_some() {
+        report.push("idle_kicks", totals.idle_kicks);
+    }
+}
+
+fn index(report: &mut Report, footprint: Footprint) {
+    report.push("hash_power_level", footprint.index_level);
+    report.push("hash_bytes", footprint.index_len);
+    // The index grows a bucket at a time as part of storing, so it is never "expanding".
+    report.push("hash_is_expanding", 0);
+}
+
+fn background(report: &mut Report, totals: &Totals) {
+    for zero in [
+        "slab_reassign_rescues",
+        "slab_reassign_chunk_rescues",
+        "slab_reassign_inline_reclaim",
+        "slab_reassign_busy_items",
+        "slab_reassign_busy_deletes",
+        "slab_reassign_busy_nomem",
+        "slab_reassign_last_busy_status",
+        "slab_reassign_running",
+    ] {
+        report.push(zero, 0);
+    }
+    report.push("slabs_moved", totals.slabs_moved);
+    for zero in [
+        "lru_crawler_running",
+        "lru_crawler_starts",
+        "lru_maintainer_juggles",
+        "malloc_fails",
+        "log_worker_dropped",
+        "log_worker_written",
+        "log_watcher_skipped",
+        "log_watcher_sent",
+        "log_watchers",
+        "unexpected_napi_ids",
+        "round_robin_fallback",
+    ] {
+        report.push(zero, 0);
+    }
+}
+
+fn items_in_all(report: &mut Report, totals: &Totals, footprint: Footprint) {
+    for (name, value) in [
+        ("bytes", totals.bytes),
+        ("curr_items", totals.curr_items),
+        ("total_items", totals.total_items),
+        ("slab_global_page_pool", u64::from(footprint.free_pages)),
+        ("expired_unfetched", totals.expired_unfetched),
+        ("evicted_unfetched", totals.evicted_unfetched),
+        ("evicted_active", totals.evicted_active),
+        ("evictions", totals.evictions),
+        ("reclaimed", totals.reclaimed),
+        ("crawler_reclaimed", 0),
+        ("crawler_items_checked", 0),
+        ("lrutail_reflocked", totals.lrutail_reflocked),
+        ("moves_to_cold", totals.moves_to_cold),
+        ("moves_to_warm", totals.moves_to_warm),
+        ("moves_within_lru", totals.moves_within_lru),
+        ("direct_reclaims", totals.direct_reclaims),
+        ("lru_bumps_dropped", 0),
+    ] {
+        report.push(name, value);
+    }
+}
+
+/// `stats items`: the rows slabd keeps so far.
+#[must_use]
+pub fn items(cx: &Context<'_>) -> Report {
+    let mut report = Report::default();
+    for class in cx.daemon.store.classes(cx.now).iter().filter(|class| class.items() > 0) {
+        let mut push = |name: &str, value: u32| report.push(format!("items:{}:{name}", class.id.number()), value);
+        push("number", class.items());
+        push("number_hot", class.segments[0].items);
+        push("number_warm", class.segments[1].items);
+        push("number_cold", class.segments[2].items);
+        push("age_hot", class.segments[0].age_secs);
+        push("age_warm", class.segments[1].age_secs);
+        push("age", class.segments[2].age_secs);
+    }
+    report
+}
+
+/// `stats slabs`: the rows slabd keeps so far.
+#[must_use]
+pub fn slabs(cx: &Context<'_>) -> Report {
+    let mut report = Report::default();
+    let classes: Vec<ClassSummary> = cx.daemon.store.classes(cx.now);
+    let active: Vec<&ClassSummary> = classes.iter().filter(|class| class.pages > 0).collect();
+    for class in &active {
+        let mut push = |name: &str, value: u64| report.push(format!("{}:{name}", class.id.number()), value);
+        let total = u64::from(class.pages) * u64::from(class.chunks_per_page);
+        push("chunk_size", class.chunk_len as u64);
+        push("chunks_per_page", u64::from(class.chunks_per_page));
+        push("total_pages", u64::from(class.pages));
+        push("total_chunks", total);
+        push("used_chunks", u64::from(class.items()));
+        push("free_chunks", total.saturating_sub(u64::from(class.items())));
+        push("free_chunks_end", 0);
+    }
+    let pages: u64 = active.iter().map(|class| u64::from(class.pages)).sum();
+    report.push("active_slabs", active.len());
+    report.push("total_malloced", pages * crate::limits::PAGE_LEN as u64);
+    report
+}
+
+/// `stats settings`.
+#[must_use]
+pub fn settings(settings: &Settings) -> Report {
+    let on = |on: bool| if on { "on" } else { "off" };
+    let yes = |yes: bool| if yes { "yes" } else { "no" };
+    let mut report = Report::default();
+    report.push("maxbytes", settings.memory_len);
+    report.push("maxconns", settings.conn_limit);
+    report.push("tcpport", settings.listen.first().map_or(0, std::net::SocketAddr::port));
+    report.push("udpport", 0);
+    let inter: Vec<String> = settings.listen.iter().map(|address| address.ip().to_string()).collect();
+    report.push("inter", if inter.is_empty() { "NULL".to_owned() } else { inter.join(",") });
+    report.push("verbosity", settings.verbosity);
+    report.push("evictions", on(settings.evict));
+    let path = settings.unix_socket.as_ref().map(|socket| socket.path.display().to_string());
+    report.push("domain_socket", path.unwrap_or_else(|| "NULL".to_owned()));
+    report.push("umask", format!("{:o}", settings.unix_socket.as_ref().map_or(0o700, |socket| socket.mode)));
+    report.push("growth_factor", format!("{:.2}", settings.growth_factor.unwrap_or(1.25)));
+    report.push("chunk_size", settings.chunk_min.unwrap_or(48));
+    report.push("num_threads", settings.threads);
+    report.push("reqs_per_event", settings.reqs_per_event.unwrap_or(20));
+    report.push("cas_enabled", yes(settings.with_cas));
+    report.push("tcp_backlog", settings.backlog);
+    report.push("item_size_max", settings.item_len_max);
+    report.push("lru_segmented", yes(settings.lru == LruMode::Segmented));
+    report.push("idle_timeout", settings.idle_timeout.map_or(0, |timeout| timeout.as_secs()));
+    report
+}

@@ -1,0 +1,148 @@
+//! Every bound and size of the daemon, in one place, with proofs of how they relate.
+//!
+//! A queue, buffer, loop or retry anywhere in slabd takes its bound from here.
+
+// ---- what the wire allows -------------------------------------------------------------------------------------
+
+/// Longest key in bytes (memcached's `KEY_MAX_LENGTH`).
+pub const KEY_LEN_MAX: usize = 250;
+
+/// Longest request line in bytes, its newline not counted, for everything but `get`, `gets`, `gat`, `gats`.
+pub const LINE_LEN_MAX: usize = 2048;
+
+/// Longest `get`/`gets`/`gat`/`gats` line in bytes: some 4000 keys of the greatest length.
+pub const GET_LINE_LEN_MAX: usize = 1 << 20;
+
+/// Longest head of a reply before its value: `VALUE <key> <flags> <len> <cas>\r\n` and room to spare.
+pub const REPLY_HEAD_LEN_MAX: usize = KEY_LEN_MAX + 128;
+
+// ---- the store ------------------------------------------------------------------------------------------------
+
+/// The unit that moves between classes, in bytes.
+pub const PAGE_LEN: usize = 1 << 20;
+
+/// Longest value a client may store, in bytes, whatever `-I` says: one page for now.
+pub const ITEM_LEN_MAX: usize = PAGE_LEN;
+
+/// Smallest `-m`, in bytes: a few pages, so that every size has somewhere to go.
+pub const MEMORY_LEN_MIN: u64 = 8 << 20;
+
+/// Largest `-m`, in bytes: what a 32-bit handle can name in its largest unit of 256 bytes.
+pub const MEMORY_LEN_MAX: u64 = 1 << 40;
+
+/// Values at least this long are pinned and written from the arena; shorter ones are copied under the bucket lock.
+pub const PIN_VALUE_MIN: usize = 16 << 10;
+
+/// Slots in one bucket of the index.
+pub const BUCKET_SLOTS: usize = 8;
+
+/// Items per bucket at which the index splits one more bucket: 75 % of the slots.
+pub const BUCKET_FILL: usize = 6;
+
+/// Buckets the index starts with, as a power of two.
+pub const INDEX_LEVEL_MIN: u32 = 12;
+
+/// Items looked at, at most, in one attempt to make room in a class.
+pub const EVICT_STEPS_MAX: usize = 64;
+
+/// Items evicted, at most, while a class is locked for one of them: the others fill the magazine.
+pub const EVICT_BATCH: usize = 8;
+
+/// Chunks a worker keeps to itself per class, at most.
+pub const MAGAZINE_CHUNKS_MAX: usize = 16;
+
+/// Bytes a worker keeps to itself per class, at most; classes of larger chunks keep none.
+pub const MAGAZINE_BYTES_MAX: usize = 16 << 10;
+
+/// CAS numbers a worker takes from the shared counter at a time.
+pub const CAS_BLOCK: u64 = 1 << 10;
+
+/// Seconds an item's time of last access may lag behind (memcached's `ITEM_UPDATE_INTERVAL`).
+pub const ACCESS_LAG_SECS: u32 = 60;
+
+// ---- one client ----------------------------------------------------------------------------------------------
+
+/// Requests (keys of a multi-key get count one each) parsed ahead, so that their memory is on its way when they run.
+pub const BATCH_REQUESTS_MAX: usize = 32;
+
+/// Values up to this long are waited for together with their line; longer ones are received into their chunk as they come.
+pub const WAIT_VALUE_MAX: usize = 4096;
+
+/// Bytes a value must miss to be read from the socket straight into its chunk.
+pub const DIRECT_READ_MIN: usize = 16 << 10;
+
+/// Bytes of answers a connection may owe before its requests are left unread.
+pub const OUTPUT_LEN_MAX: usize = 256 << 10;
+
+/// Bytes of input one connection may have served in one turn before the others get theirs.
+pub const TURN_INPUT_MAX: usize = 256 << 10;
+
+/// Bytes of answers one connection may have written in one turn before the others get theirs.
+pub const TURN_OUTPUT_MAX: usize = 4 * TURN_INPUT_MAX;
+
+/// What a round of serving costs at least, of either budget: a bound on rounds that move next to nothing.
+pub const ROUND_COST_MIN: usize = 1 << 10;
+
+/// Unserved input a connection may hold: the longest line, and what was read along with its end.
+pub const PENDING_LEN_MAX: usize = GET_LINE_LEN_MAX + READ_BUFFER_LEN;
+
+/// Unserved input up to this length is copied in front of what is read next; longer input is appended to instead.
+pub const JOIN_LEN_MAX: usize = 2 * LINE_LEN_MAX;
+
+/// Answers at least this long are written at once; shorter ones wait for the turn's write phase.
+pub const WRITE_AT_ONCE_LEN: usize = 32 << 10;
+
+/// Pieces given to one vectored write.
+pub const WRITE_PIECES_MAX: usize = 64;
+
+/// Seconds a client that was told goodbye may go on sending before its socket is closed under it.
+pub const LINGER_SECS_MAX: u32 = 2;
+
+// ---- the server ----------------------------------------------------------------------------------------------
+
+/// The shared read buffer of a worker, in bytes.
+pub const READ_BUFFER_LEN: usize = 64 << 10;
+
+/// Output buffers a worker keeps for reuse; more than this many ready connections allocate.
+pub const SPARE_BUFFERS_MAX: usize = 256;
+
+/// Capacity, in bytes, above which a buffer is freed rather than kept for reuse: a full outbox is kept, because a
+/// connection that fills one will fill the next, and an allocation of that size comes with page faults.
+pub const SPARE_BUFFER_LEN_MAX: usize = 2 * OUTPUT_LEN_MAX;
+
+/// Bytes of buffers a worker keeps for reuse, all together.
+pub const SPARE_BYTES_MAX: usize = 4 << 20;
+
+/// Sockets waiting to be adopted by one worker.
+pub const INBOX_LEN_MAX: usize = 1024;
+
+/// Sockets accepted from one listener before the next listener is looked at.
+pub const ACCEPT_BATCH_MAX: usize = 64;
+
+/// Events taken from the kernel at a time.
+pub const EVENTS_MAX: usize = 1024;
+
+/// Milliseconds a stopping daemon waits for answers to leave.
+pub const DRAIN_MS_MAX: u64 = 2000;
+
+/// Milliseconds a worker sleeps at most while it has timeouts to look after.
+pub const TIMEOUT_POLL_MS: u64 = 100;
+
+/// Connections looked at for idleness in one turn of a worker.
+pub const IDLE_STEP_MAX: usize = 256;
+
+/// Milliseconds the acceptor waits when the system has no descriptor left, or no worker has room.
+pub const ACCEPT_BACKOFF_MS: u64 = 50;
+
+/// Most worker threads.
+pub const THREADS_MAX: usize = 1024;
+
+const _: () = assert!(KEY_LEN_MAX <= u8::MAX as usize);
+const _: () = assert!(PIN_VALUE_MIN + REPLY_HEAD_LEN_MAX <= OUTPUT_LEN_MAX / 4);
+const _: () = assert!(LINE_LEN_MAX + 2 <= READ_BUFFER_LEN);
+const _: () = assert!(BUCKET_FILL < BUCKET_SLOTS);
+const _: () = assert!(MAGAZINE_BYTES_MAX <= PAGE_LEN / 16);
+const _: () = assert!(GET_LINE_LEN_MAX >= READ_BUFFER_LEN);
+const _: () = assert!(JOIN_LEN_MAX <= READ_BUFFER_LEN / 4);
+const _: () = assert!(WRITE_AT_ONCE_LEN <= OUTPUT_LEN_MAX);
+const _: () = assert!(SPARE_BUFFER_LEN_MAX <= SPARE_BYTES_MAX);

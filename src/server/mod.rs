@@ -1,0 +1,187 @@
+//! The edge: the only room that owns sockets and threads.
+//!
+//! ```text
+//!   bind ──► Bound ──start──► Running ──stop──► (draining) ──join──► gone
+//!              │                 │
+//!              │ privileges      │   acceptor ──► inbox ──► worker 0 ─┐
+//!              │ are dropped     │           └──► inbox ──► worker 1 ─┼──► one Daemon (store, settings, clock, stats)
+//!              ▼ here            ▼                   ...              ┘
+//! ```
+//!
+//! Binding is apart from starting because a daemon gives up its privileges in between; [`start`] does both, which is what
+//! a test wants. Stopping goes down the same way as a connection comes in: listeners are closed, then workers are told.
+//!
+//! It does *not* know any request: bytes go to a session, answers come from it.
+
+mod acceptor;
+mod conn;
+mod idle;
+mod inbox;
+mod listen;
+mod outbox;
+pub mod signals;
+mod spares;
+mod worker;
+
+use crate::clock::Clock;
+use crate::command::Daemon;
+use crate::settings::Settings;
+use crate::stats::Registry;
+use crate::store::{Store, StoreConfig};
+use crate::sys::affinity::{self, Core};
+use acceptor::Acceptor;
+use inbox::{Inbox, poll_and_inbox};
+use listen::Listener;
+use mio::Poll;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+use worker::Worker;
+
+/// Binds and serves.
+pub fn start(settings: Settings, clock: Clock) -> io::Result<Running> {
+    bind(settings)?.start(clock)
+}
+
+/// Checks the settings and binds all listeners; nobody is served yet.
+pub fn bind(settings: Settings) -> io::Result<Bound> {
+    settings.check().map_err(|why| io::Error::new(io::ErrorKind::InvalidInput, why))?;
+    let listeners = listen::bind_all(&settings)?;
+    Ok(Bound { settings, listeners })
+}
+
+/// A daemon that holds its addresses and does nothing else.
+#[derive(Debug)]
+pub struct Bound {
+    settings: Settings,
+    listeners: Vec<Listener>,
+}
+
+/// A daemon that serves. Stops when dropped.
+#[derive(Debug)]
+pub struct Running {
+    daemon: Arc<Daemon>,
+    local_addrs: Vec<SocketAddr>,
+    /// Stops the acceptor, which stops the workers.
+    signal: Arc<Inbox>,
+    /// Empty once joined.
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Bound {
+    /// What it was bound by.
+    #[must_use]
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// Maps the store's memory and starts the threads.
+    pub fn start(self, clock: Clock) -> io::Result<Running> {
+        let Self { settings, listeners } = self;
+        let threads = settings.threads;
+        let conn_limit = settings.conn_limit;
+        let local_addrs = listeners.iter().filter_map(Listener::local_addr).collect();
+        let store = Store::new(&store_config(&settings))?;
+        let daemon = Arc::new(Daemon { store, settings, clock, stats: Registry::default() });
+
+        // Whatever can fail is made before the first thread runs.
+        let mut polls = Vec::with_capacity(threads);
+        let mut inboxes = Vec::with_capacity(threads);
+        for _ in 0..threads {
+            let (poll, inbox) = poll_and_inbox()?;
+            polls.push(poll);
+            inboxes.push(Arc::new(inbox));
+        }
+        let (poll, signal) = poll_and_inbox()?;
+        let signal = Arc::new(signal);
+        let acceptor =
+            Acceptor::new(poll, Arc::clone(&signal), listeners, inboxes.clone(), conn_limit, daemon.stats.register())?;
+        let mut running = Running { daemon, local_addrs, signal, threads: Vec::with_capacity(threads + 1) };
+        // The acceptor first: should a later thread fail to start, it is who stops the earlier ones.
+        running.spawn("slabd-accept", move || acceptor.run())?;
+        let cores = affinity::allowed_cores();
+        for (i, (poll, inbox)) in polls.into_iter().zip(inboxes).enumerate() {
+            let core = if threads <= cores.len() { cores.get(i).copied() } else { None };
+            running.spawn_worker(i, core, poll, inbox)?;
+        }
+        Ok(running)
+    }
+}
+
+impl Running {
+    /// Where it listens on the network, in the order of the settings; with the port the kernel chose where that was 0.
+    #[must_use]
+    pub fn local_addrs(&self) -> &[SocketAddr] {
+        &self.local_addrs
+    }
+
+    /// What its threads share.
+    #[must_use]
+    pub fn daemon(&self) -> &Arc<Daemon> {
+        &self.daemon
+    }
+
+    /// Tells it to stop: no more clients, no more requests, what is owed is written for a bounded time. Returns at once.
+    pub fn stop(&self) {
+        self.signal.stop();
+    }
+
+    /// Waits until all its threads have ended, which they do after [`Running::stop`].
+    ///
+    /// # Panics
+    ///
+    /// If one of them has.
+    pub fn join(mut self) {
+        assert!(self.join_all(), "a thread of the daemon has panicked");
+    }
+
+    /// Whether all of them ended well.
+    fn join_all(&mut self) -> bool {
+        let mut well = true;
+        for thread in self.threads.drain(..) {
+            well &= thread.join().is_ok();
+        }
+        well
+    }
+
+    fn spawn_worker(&mut self, i: usize, core: Option<Core>, poll: Poll, inbox: Arc<Inbox>) -> io::Result<()> {
+        let daemon = Arc::clone(&self.daemon);
+        self.spawn(&format!("slabd-work-{i}"), move || {
+            if let Some(core) = core {
+                match affinity::pin(core) {
+                    Ok(()) => log::debug!("worker {i} is pinned to {core}"),
+                    Err(why) => log::warn!("worker {i} is not pinned: {why}"),
+                }
+            }
+            Worker::new(poll, inbox, daemon).run();
+        })
+    }
+
+    fn spawn(&mut self, name: &str, body: impl FnOnce() + Send + 'static) -> io::Result<()> {
+        self.threads.push(thread::Builder::new().name(name.to_owned()).spawn(body)?);
+        Ok(())
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if !self.threads.is_empty() {
+            self.stop();
+            self.join_all();
+        }
+    }
+}
+
+fn store_config(settings: &Settings) -> StoreConfig {
+    StoreConfig {
+        hash_seed: None,
+        memory_len: settings.memory_len,
+        item_len_max: settings.item_len_max,
+        growth_factor: settings.growth_factor,
+        chunk_min: settings.chunk_min,
+        with_cas: settings.with_cas,
+        evict: settings.evict,
+        lru: settings.lru,
+    }
+}

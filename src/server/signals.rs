@@ -1,0 +1,69 @@
+//! Signals, as events: the thread that started the daemon sleeps here until it is told to stop.
+//!
+//! | signal | effect |
+//! | --- | --- |
+//! | SIGTERM, SIGINT, SIGUSR1 | stop: what is owed is written, then exit code 0; a second one exits at once |
+//! | SIGHUP | noted in the log; there is nothing to reload |
+//! | SIGPIPE | ignored (the language's runtime sees to that before `main`): a lost peer is an error of one write |
+//!
+//! It is *not* part of a server started in-process by a test, which must not take its host's signals.
+
+use mio::{Events, Interest, Poll, Token};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
+use signal_hook::flag;
+use signal_hook_mio::v1_0::Signals;
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+/// The process's signals, taken over.
+pub struct StopSignals {
+    poll: Poll,
+    signals: Signals,
+}
+
+impl StopSignals {
+    /// Takes the signals over: from now on they do not kill.
+    pub fn register() -> io::Result<Self> {
+        let stopping = Arc::new(AtomicBool::new(false));
+        for signal in STOP {
+            // In this order: the first signal finds the flag down and raises it, the second finds it up and exits.
+            flag::register_conditional_shutdown(signal, EXIT_AT_ONCE, Arc::clone(&stopping))?;
+            flag::register(signal, Arc::clone(&stopping))?;
+        }
+        let mut signals = Signals::new(STOP.into_iter().chain([SIGHUP]))?;
+        let poll = Poll::new()?;
+        poll.registry().register(&mut signals, Token(0), Interest::READABLE)?;
+        Ok(Self { poll, signals })
+    }
+
+    /// Sleeps until one of them says stop.
+    pub fn wait(&mut self) -> io::Result<()> {
+        let mut events = Events::with_capacity(4);
+        loop {
+            match self.poll.poll(&mut events, None) {
+                Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
+                _ => {}
+            }
+            for signal in self.signals.pending() {
+                if STOP.contains(&signal) {
+                    log::info!("signal {signal}: stopping");
+                    return Ok(());
+                }
+                log::info!("signal {signal}: nothing to reload");
+            }
+        }
+    }
+}
+
+impl fmt::Debug for StopSignals {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StopSignals").finish_non_exhaustive()
+    }
+}
+
+const STOP: [i32; 3] = [SIGTERM, SIGINT, SIGUSR1];
+
+/// The exit code of a daemon that was told twice.
+const EXIT_AT_ONCE: i32 = 1;

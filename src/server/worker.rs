@@ -1,0 +1,304 @@
+//! The loop that serves: one thread, one poll, its own connections, its own buffers.
+//!
+//! ```text
+//!        ┌──► poll ──► adopt ──► read and serve ──► write ──► time out ──► reap ──┐
+//!        │    events   sockets   all that are       all that   idle,      all     │
+//!        │             handed    ready              owe        lingering  closed  │
+//!        └────────────────────────────────────────────────────────────────────────┘
+//! ```
+//!
+//! Each phase goes over the whole batch: the code of one phase stays in the processor while it is needed, and answers
+//! leave together. A connection that has used up its turn waits on `yielded`, and the next poll does not block.
+//!
+//! Sockets are registered once and never again; what an edge said is remembered in the connection. Nothing here is
+//! shared but the store, the inbox and the counters, and the last two have one writer each way.
+
+use super::conn::{Conn, Desk, Next, Socket};
+use super::idle::{Found, Idle};
+use super::inbox::{Inbox, WAKE};
+use super::spares::Spares;
+use crate::clock::Tick;
+use crate::command::Daemon;
+use crate::limits::{DRAIN_MS_MAX, EVENTS_MAX, LINGER_SECS_MAX, READ_BUFFER_LEN, TIMEOUT_POLL_MS};
+use mio::{Events, Poll};
+use slab::Slab;
+use std::collections::VecDeque;
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// One worker's thread.
+#[derive(Debug)]
+pub(super) struct Worker {
+    poll: Poll,
+    inbox: Arc<Inbox>,
+    conns: Slab<Conn>,
+    desk: Desk,
+    /// Tokens to be served next turn whatever the sockets say; each connection at most once, marked in it.
+    yielded: Vec<usize>,
+    /// The last turn's `yielded`, being served; empty between phases.
+    resumed: Vec<usize>,
+    /// Tokens of connections served this turn that owe something.
+    owing: Vec<usize>,
+    /// Tokens of connections to close at the end of the turn; one may be here twice.
+    dead: Vec<usize>,
+    /// Tokens of connections that were told goodbye, and when to close them; in order of time.
+    lingering: VecDeque<(usize, Tick)>,
+    idle: Option<Idle>,
+    /// More connections are due for a look by `idle` already.
+    idle_behind: bool,
+    /// Sockets being adopted; empty between phases.
+    adopting: VecDeque<Socket>,
+    /// Connections ever adopted, which tells users of one slot apart.
+    generation: usize,
+}
+
+impl Worker {
+    /// A worker that will serve what comes through `inbox`, which wakes `poll`. To be called on its own thread, so that
+    /// its memory is near.
+    pub(super) fn new(poll: Poll, inbox: Arc<Inbox>, daemon: Arc<Daemon>) -> Self {
+        let stats = daemon.stats.register();
+        let local = daemon.store.local(Arc::clone(&stats));
+        let now = daemon.clock.now();
+        let idle = daemon.settings.idle_timeout.map(|timeout| Idle::new(timeout, now.tick));
+        let scratch = vec![0; READ_BUFFER_LEN].into_boxed_slice();
+        Self {
+            poll,
+            inbox,
+            conns: Slab::new(),
+            desk: Desk { daemon, local, stats, now, scratch, spares: Spares::default() },
+            yielded: Vec::new(),
+            resumed: Vec::new(),
+            owing: Vec::new(),
+            dead: Vec::new(),
+            lingering: VecDeque::new(),
+            idle,
+            idle_behind: false,
+            adopting: VecDeque::new(),
+            generation: 0,
+        }
+    }
+
+    /// Serves until told to stop, then lets go what is owed.
+    pub(super) fn run(mut self) {
+        let mut events = Events::with_capacity(EVENTS_MAX);
+        while !self.inbox.is_stopping() {
+            self.poll(&mut events);
+            self.read_and_serve(&events);
+            self.write();
+            self.time_out();
+            self.reap();
+        }
+        self.drain(&mut events);
+    }
+
+    /// Waits for news, if there is nothing to go on with; then reads the clock, once for the turn.
+    fn poll(&mut self, events: &mut Events) {
+        let timeout = if !self.yielded.is_empty() || self.idle_behind {
+            Some(Duration::ZERO)
+        } else if self.idle.is_some() || !self.lingering.is_empty() {
+            Some(Duration::from_millis(TIMEOUT_POLL_MS))
+        } else {
+            None
+        };
+        poll(&mut self.poll, events, timeout);
+        self.desk.now = self.desk.daemon.clock.now();
+    }
+
+    /// Takes over the sockets in the inbox. Their first events come with the next poll.
+    fn adopt(&mut self) {
+        let mut adopting = std::mem::take(&mut self.adopting);
+        self.inbox.drain(&mut adopting);
+        for socket in adopting.drain(..) {
+            self.adopt_one(socket);
+        }
+        self.adopting = adopting;
+    }
+
+    fn adopt_one(&mut self, socket: Socket) {
+        let slot = self.conns.vacant_entry();
+        self.generation = (self.generation + 1) & GENERATION_MASK;
+        let token = self.generation << SLOT_BITS | slot.key();
+        let now = self.desk.now.tick;
+        let mut conn = Conn::new(socket, token, now);
+        if let Err(error) = conn.register(self.poll.registry()) {
+            log::error!("cannot watch a connection: {error}");
+            self.inbox.closed();
+            return;
+        }
+        if let Some(idle) = &mut self.idle
+            && conn.may_idle_out()
+        {
+            idle.add(token, now);
+        }
+        slot.insert(conn);
+        self.desk.stats.total_connections.add(1);
+        self.desk.stats.curr_connections.add(1);
+    }
+
+    /// Serves all that are ready: first those whose last turn was cut short, then those with news.
+    fn read_and_serve(&mut self, events: &Events) {
+        std::mem::swap(&mut self.yielded, &mut self.resumed);
+        let mut resumed = std::mem::take(&mut self.resumed);
+        for token in resumed.drain(..) {
+            if let Some(conn) = find(&mut self.conns, token) {
+                conn.yielded = false;
+                let next = conn.serve(&mut self.desk);
+                self.route(token, next);
+            }
+        }
+        self.resumed = resumed;
+        for event in events {
+            let token = event.token().0;
+            if let Some(conn) = find(&mut self.conns, token) {
+                conn.note(event);
+                // One that has had its turn already keeps the news for the next.
+                if !conn.yielded {
+                    let next = conn.serve(&mut self.desk);
+                    self.route(token, next);
+                }
+            } else if event.token() == WAKE {
+                self.adopt();
+            }
+        }
+    }
+
+    /// Puts a connection that was served on the lists it belongs to.
+    #[inline]
+    fn route(&mut self, token: usize, next: Next) {
+        if next == Next::Close {
+            self.dead.push(token);
+            return;
+        }
+        let Some(conn) = find(&mut self.conns, token) else { return };
+        if conn.owes() && conn.writable {
+            self.owing.push(token);
+        }
+        if next == Next::Wait {
+            return;
+        }
+        if next == Next::Linger {
+            self.lingering.push_back((token, Tick(self.desk.now.tick.0 + LINGER_SECS_MAX * Tick::PER_SEC)));
+        }
+        if !conn.yielded {
+            conn.yielded = true;
+            self.yielded.push(token);
+        }
+    }
+
+    /// Writes the answers of this turn.
+    fn write(&mut self) {
+        let mut owing = std::mem::take(&mut self.owing);
+        for token in owing.drain(..) {
+            if let Some(conn) = find(&mut self.conns, token) {
+                let next = conn.flush(&mut self.desk);
+                if next != Next::Wait {
+                    self.route(token, next);
+                }
+            }
+        }
+        self.owing = owing;
+    }
+
+    /// Finds those who have been idle for too long, and those who were told goodbye long enough ago.
+    fn time_out(&mut self) {
+        let now = self.desk.now.tick;
+        while let Some(&(token, due)) = self.lingering.front()
+            && due < now
+        {
+            self.lingering.pop_front();
+            self.dead.push(token);
+        }
+        let Some(idle) = &mut self.idle else { return };
+        let Self { conns, dead, desk, .. } = self;
+        self.idle_behind = idle.step(
+            now,
+            |token| find(conns, token).map_or(Found::Gone, |conn| Found::Active(conn.active)),
+            |token| {
+                desk.stats.idle_kicks.add(1);
+                dead.push(token);
+            },
+        );
+    }
+
+    /// Closes what was found to be closed.
+    fn reap(&mut self) {
+        while let Some(token) = self.dead.pop() {
+            if find(&mut self.conns, token).is_some() {
+                // Closing the descriptor takes it off the poll.
+                drop(self.conns.remove(slot_of(token)));
+                self.desk.stats.curr_connections.sub(1);
+                self.inbox.closed();
+            }
+        }
+    }
+
+    /// The end: reads nothing any more, writes what is owed for a bounded time, closes.
+    fn drain(mut self, events: &mut Events) {
+        // By the system's clock: a test's hand may never move again.
+        let deadline = Instant::now() + Duration::from_millis(DRAIN_MS_MAX);
+        self.inbox.drain(&mut self.adopting);
+        for socket in self.adopting.drain(..) {
+            drop(socket);
+            self.inbox.closed();
+        }
+        loop {
+            for (_, conn) in &mut self.conns {
+                if conn.owes() {
+                    let broken = conn.flush(&mut self.desk) == Next::Close;
+                    if !broken && conn.owes() {
+                        continue;
+                    }
+                }
+                conn.let_go(&mut self.desk);
+                self.dead.push(conn.token);
+            }
+            self.reap();
+            let left = deadline.saturating_duration_since(Instant::now());
+            if self.conns.is_empty() || left.is_zero() {
+                break;
+            }
+            poll(&mut self.poll, events, Some(left));
+            for event in &*events {
+                if let Some(conn) = find(&mut self.conns, event.token().0) {
+                    conn.note(event);
+                }
+            }
+        }
+        let left: Vec<_> = self.conns.iter().map(|(_, conn)| conn.token).collect();
+        self.dead.extend(left);
+        self.reap();
+    }
+}
+
+/// The connection of a token, if it is still the one the token was made for.
+#[inline]
+fn find(conns: &mut Slab<Conn>, token: usize) -> Option<&mut Conn> {
+    conns.get_mut(slot_of(token)).filter(|conn| conn.token == token)
+}
+
+/// The slot part of a token.
+#[inline]
+fn slot_of(token: usize) -> usize {
+    token & ((1 << SLOT_BITS) - 1)
+}
+
+/// Polls; an interrupted or failed poll is one without events.
+fn poll(poll: &mut Poll, events: &mut Events, timeout: Option<Duration>) {
+    if let Err(error) = poll.poll(events, timeout)
+        && error.kind() != io::ErrorKind::Interrupted
+    {
+        // Not a state the kernel can get into with valid arguments; a pause keeps it from being a spin.
+        log::error!("cannot poll: {error}");
+        std::thread::sleep(Duration::from_millis(TIMEOUT_POLL_MS));
+    }
+}
+
+/// Bits of a token that are the slot; the generation is above.
+const SLOT_BITS: u32 = 32;
+
+/// One bit short of what is left, so that no token is [`WAKE`].
+const GENERATION_MASK: usize = (1 << (usize::BITS - SLOT_BITS - 1)) - 1;
+
+const _: () = assert!(usize::BITS == 64);
+const _: () = assert!(size_of::<Conn>() <= 600);

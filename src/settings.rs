@@ -1,0 +1,142 @@
+//! What is meant: the daemon's settings, validated, without a word of how they were written on a command line.
+
+use crate::limits::{ITEM_LEN_MAX, MEMORY_LEN_MAX, MEMORY_LEN_MIN, THREADS_MAX};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Everything an operator can choose. `Default` is what `slabd` without arguments runs with: memcached's defaults, but
+/// for loop-back listeners and a thread per core.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Settings {
+    /// TCP listeners; none if only a unix socket is wanted.
+    pub listen: Vec<SocketAddr>,
+    /// IPv6 addresses of `listen` may be left out if the host has no IPv6: they are slabd's choice, not the operator's.
+    pub ipv6_optional: bool,
+    /// Unix-domain socket beside (or instead of) TCP.
+    pub unix_socket: Option<UnixSocket>,
+    /// `-m`: bytes for items.
+    pub memory_len: u64,
+    /// Make room by evicting (without `-M`).
+    pub evict: bool,
+    /// `-c`: connections at a time.
+    pub conn_limit: usize,
+    /// `-t`: worker threads.
+    pub threads: usize,
+    /// `-R`: requests of one connection per turn; none is a budget of bytes alone.
+    pub reqs_per_event: Option<u32>,
+    /// `-b`: listen backlog.
+    pub backlog: u32,
+    /// `-f`: growth factor of memcached's class table; none (with `chunk_min` none too) is slabd's own finer table.
+    pub growth_factor: Option<f64>,
+    /// `-n`: least bytes for key, value and flags in memcached's class table.
+    pub chunk_min: Option<usize>,
+    /// `-I`: largest item in bytes.
+    pub item_len_max: usize,
+    /// Items carry CAS numbers (without `-C`).
+    pub with_cas: bool,
+    /// `-v` counted.
+    pub verbosity: u8,
+    /// How items are queued for eviction.
+    pub lru: LruMode,
+    /// `-o idle_timeout`: close TCP connections idle this long.
+    pub idle_timeout: Option<Duration>,
+    /// `-u`: whom root becomes; none is `nobody`. The server itself does not look at it, the start-up of the daemon does.
+    pub user: Option<String>,
+}
+
+impl Settings {
+    /// memcached's port.
+    pub const PORT: u16 = 11211;
+
+    /// Where slabd listens if nothing is said: this host only.
+    #[must_use]
+    pub fn loopback(port: u16) -> Vec<SocketAddr> {
+        vec![(Ipv4Addr::LOCALHOST, port).into(), (Ipv6Addr::LOCALHOST, port).into()]
+    }
+
+    /// Checks what types do not say. The command line has its own words for what it refuses; this is for those who fill
+    /// settings in by hand.
+    pub fn check(&self) -> Result<(), String> {
+        let refuse = |what: &str| Err(what.to_owned());
+        if self.threads == 0 || self.threads > THREADS_MAX {
+            return refuse("threads must be 1 to THREADS_MAX");
+        }
+        if self.conn_limit == 0 || self.backlog == 0 || self.reqs_per_event == Some(0) {
+            return refuse("the connection limit, the backlog and the requests per event must not be 0");
+        }
+        if self.memory_len < MEMORY_LEN_MIN || self.memory_len > MEMORY_LEN_MAX {
+            return refuse("memory must be MEMORY_LEN_MIN to MEMORY_LEN_MAX bytes");
+        }
+        if self.item_len_max > ITEM_LEN_MAX || self.item_len_max as u64 > self.memory_len / 2 {
+            return refuse("the largest item must fit in ITEM_LEN_MAX and in half the memory");
+        }
+        if self.growth_factor.is_some_and(|factor| !factor.is_finite() || factor <= 1.0) || self.chunk_min == Some(0) {
+            return refuse("the growth factor must be above 1, the smallest chunk above 0");
+        }
+        Ok(())
+    }
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            listen: Self::loopback(Self::PORT),
+            ipv6_optional: true,
+            unix_socket: None,
+            memory_len: 64 << 20,
+            evict: true,
+            conn_limit: 1024,
+            threads: std::thread::available_parallelism().map_or(4, usize::from).min(THREADS_MAX),
+            reqs_per_event: None,
+            backlog: 1024,
+            growth_factor: None,
+            chunk_min: None,
+            item_len_max: 1 << 20,
+            with_cas: true,
+            verbosity: 0,
+            lru: LruMode::Segmented,
+            idle_timeout: None,
+            user: None,
+        }
+    }
+}
+
+/// A unix-domain listener.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnixSocket {
+    /// Where it is bound; removed first if nobody listens there.
+    pub path: PathBuf,
+    /// Its permission bits (`-a`).
+    pub mode: u32,
+}
+
+/// How items of a class are queued for eviction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LruMode {
+    /// One queue, strictly by last use.
+    Flat,
+    /// HOT, WARM and COLD.
+    Segmented,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_defaults_pass_their_own_check_and_nonsense_does_not() {
+        let good = Settings::default();
+        good.check().unwrap();
+        for bad in [
+            Settings { threads: 0, ..good.clone() },
+            Settings { conn_limit: 0, ..good.clone() },
+            Settings { memory_len: 0, ..good.clone() },
+            Settings { item_len_max: usize::MAX, ..good.clone() },
+            Settings { growth_factor: Some(1.0), ..good.clone() },
+            Settings { growth_factor: Some(f64::NAN), ..good.clone() },
+        ] {
+            assert!(bad.check().is_err(), "{bad:?}");
+        }
+    }
+}

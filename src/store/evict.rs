@@ -1,0 +1,300 @@
+//! Making room in a class: its queues' tails first, then somebody else's page, then a larger chunk.
+//!
+//! ```text
+//!  segmented:   new ──► HOT ──unused──► COLD ──unused──► evicted
+//!                        │                │
+//!                        └──used──► WARM ◄┘ used
+//!                                    │ ▲
+//!                             unused ▼ └─ used: another round
+//!                                   COLD
+//!  flat:        new ──► COLD ──► evicted; every use moves an item to the head
+//! ```
+//!
+//! Nothing moves between queues while there is room: an item's uses are counted in its slot of the index, and looked at only
+//! when it has come to a tail. From a queue to an item is against the lock order, so the item's bucket is only tried; an item
+//! that is held by somebody goes back to the head.
+
+use super::arena::{Arena, ItemId, PageId};
+use super::hash::Hash;
+use super::item::{Chunk, Linked, Segment};
+use super::pages::{Class, ClassGuard};
+use super::table::BucketGuard;
+use super::{Inner, Local};
+use crate::clock::Now;
+use crate::limits::{EVICT_BATCH, EVICT_STEPS_MAX};
+use crate::settings::LruMode;
+use crate::stats::Block;
+use arrayvec::ArrayVec;
+use std::sync::atomic::Ordering;
+
+/// Shares of a class's items in percent (memcached's `hot_lru_pct` and `warm_lru_pct`).
+const HOT_PCT: u32 = 20;
+const WARM_PCT: u32 = 40;
+
+/// Uses that make an item of HOT or WARM worth keeping (memcached's second hit).
+const ACTIVE_USES: u8 = 2;
+
+/// What became of the item at a tail.
+enum Fate {
+    /// Its chunk is ours.
+    Evicted(Chunk),
+    /// Unlinked, but a reader has it pinned and will free it.
+    Orphaned,
+    /// Kept: used, or held by somebody.
+    Kept,
+}
+
+impl Inner {
+    /// A chunk for a class that has none free, from wherever it can be had.
+    #[cold]
+    pub(super) fn make_room(&self, local: &mut Local, class: &Class, now: Now) -> Option<Chunk> {
+        if let Some(chunk) = self.evict_for(local, class, now) {
+            return Some(chunk);
+        }
+        if self.config.evict && self.drain_a_page(local, class, now) {
+            let mut guard = class.lock();
+            if let Some(chunk) = guard.take(&self.arena, &self.pool) {
+                return Some(chunk);
+            }
+        }
+        self.larger_chunk(local, class, now)
+    }
+
+    /// Evicts from a class's own queues: one chunk to return, and a few more for the magazine while its lock is held.
+    fn evict_for(&self, local: &mut Local, class: &Class, now: Now) -> Option<Chunk> {
+        let mut guard = class.lock();
+        if let Some(chunk) = guard.take(&self.arena, &self.pool) {
+            return Some(chunk);
+        }
+        if !self.config.evict {
+            return None;
+        }
+        let want = (local.magazine_room(class.id) + 1).min(EVICT_BATCH);
+        let mut won: ArrayVec<Chunk, EVICT_BATCH> = ArrayVec::new();
+        let removed = self.evict(&mut guard, &local.stats, want, now, &mut won);
+        local.item_delta -= removed;
+        let chunk = won.pop();
+        for spare in won {
+            if let Err(spare) = local.keep(spare) {
+                guard.give(&self.arena, &self.pool, spare);
+            }
+        }
+        chunk
+    }
+
+    /// Looks at tails until `want` chunks are won or the steps are spent; how many items it removed.
+    fn evict(
+        &self,
+        guard: &mut ClassGuard<'_>,
+        stats: &Block,
+        want: usize,
+        now: Now,
+        won: &mut ArrayVec<Chunk, EVICT_BATCH>,
+    ) -> i64 {
+        let (mut steps, mut removed) = (0, 0);
+        while won.len() < want && steps < EVICT_STEPS_MAX {
+            if self.config.lru == LruMode::Segmented {
+                self.rebalance(guard, stats);
+            }
+            let Some(segment) = [Segment::Cold, Segment::Hot, Segment::Warm, Segment::Temp]
+                .into_iter()
+                .find(|&segment| guard.queue(segment).count > 0)
+            else {
+                break;
+            };
+            // Hash a few victims first, so that their buckets are on their way while the first one is unlinked.
+            let victims: ArrayVec<(ItemId, Hash), EVICT_BATCH> = guard
+                .queue(segment)
+                .from_tail(&self.arena)
+                .take(want - won.len())
+                .map(|id| {
+                    let hash = self.hash_of(Linked::vouched(id, &*guard));
+                    self.table.prefetch(hash);
+                    (id, hash)
+                })
+                .collect();
+            for (id, hash) in victims {
+                steps += 1;
+                match self.evict_item(guard, stats, id, hash, now, true) {
+                    Fate::Evicted(chunk) => won.push(chunk),
+                    Fate::Orphaned => {}
+                    Fate::Kept => continue,
+                }
+                removed += 1;
+            }
+        }
+        removed
+    }
+
+    /// Brings HOT and WARM back to their shares, two steps at most of each.
+    fn rebalance(&self, guard: &mut ClassGuard<'_>, stats: &Block) {
+        for (segment, pct) in [(Segment::Hot, HOT_PCT), (Segment::Warm, WARM_PCT)] {
+            for _ in 0..2 {
+                let count = guard.queue(segment).count;
+                if u64::from(count) * 100 <= u64::from(guard.item_count()) * u64::from(pct) {
+                    break;
+                }
+                let Some(id) = guard.queue(segment).tail else { break };
+                let hash = self.hash_of(Linked::vouched(id, &*guard));
+                let active = self.table.try_lock(hash).is_some_and(|bucket| {
+                    let slot = bucket.find(hash.tag(), |other| other == id);
+                    slot.is_some_and(|slot| {
+                        let meta = slot.meta();
+                        slot.set_meta(meta.rested());
+                        meta.frequency() >= ACTIVE_USES
+                    })
+                });
+                match (active, segment) {
+                    (true, Segment::Warm) => stats.moves_within_lru.add(1),
+                    (true, _) => stats.moves_to_warm.add(1),
+                    (false, _) => stats.moves_to_cold.add(1),
+                }
+                guard.requeue(&self.arena, id, if active { Segment::Warm } else { Segment::Cold });
+            }
+        }
+    }
+
+    /// Evicts one item, unless (`spare_used`) it has been used since it came to its queue, or somebody holds its bucket.
+    fn evict_item(
+        &self,
+        guard: &mut ClassGuard<'_>,
+        stats: &Block,
+        id: ItemId,
+        hash: Hash,
+        now: Now,
+        spare_used: bool,
+    ) -> Fate {
+        let Some(mut bucket) = self.table.try_lock(hash) else {
+            stats.lrutail_reflocked.add(1);
+            let segment = self.arena.header(id).segment();
+            guard.requeue(&self.arena, id, segment);
+            return Fate::Kept;
+        };
+        let slot = bucket.find(hash.tag(), |other| other == id).expect("a queued item is in the index");
+        let (meta, dead) = (slot.meta(), self.is_dead(id, now));
+        let chunk_len = guard.class.chunk_len;
+        let header = self.arena.header(id);
+        let pinned = self.arena.is_pinned(id, chunk_len, header.value_len());
+        if !dead && spare_used && (pinned || self.config.lru == LruMode::Segmented && meta.frequency() > 0) {
+            slot.set_meta(meta.rested());
+            stats.moves_to_warm.add(1);
+            guard.requeue(&self.arena, id, if pinned { header.segment() } else { Segment::Warm });
+            return Fate::Kept;
+        }
+        count_eviction(stats, dead, meta.is_fetched(), meta.frequency() >= ACTIVE_USES);
+        let item_len = self.arena.shape_of(Linked::vouched(id, &bucket)).item_len;
+        bucket.remove(slot);
+        guard.dequeue(&self.arena, id);
+        stats.bytes.sub(item_len as u64);
+        stats.curr_items.sub(1);
+        self.unlinked(&bucket, id, guard.class)
+    }
+
+    /// The item is in no bucket and no queue any more: its chunk is ours unless a reader has it pinned.
+    fn unlinked(&self, _bucket: &BucketGuard<'_>, id: ItemId, class: &Class) -> Fate {
+        let header = self.arena.header(id);
+        let value_len = header.value_len();
+        header.mark_unlinked();
+        if self.arena.orphan(id, class.chunk_len, value_len) {
+            Fate::Evicted(Chunk::owned(id, class.id))
+        } else {
+            Fate::Orphaned
+        }
+    }
+
+    /// Empties one page of the class that has the most, so that the pool has one for `wanting`. Whether it has.
+    fn drain_a_page(&self, local: &mut Local, wanting: &Class, now: Now) -> bool {
+        let donor = self
+            .classes
+            .iter()
+            .filter(|class| class.id != wanting.id)
+            .map(|class| (class.lock().state.page_count, class))
+            .filter(|(page_count, _)| *page_count > 1)
+            .max_by_key(|(page_count, _)| *page_count);
+        let Some((_, donor)) = donor else { return false };
+        self.empty_magazine(local, donor);
+        let Some((page, chunk_count)) = self.begin_drain(donor) else { return false };
+        local.stats.slabs_moved.add(1);
+        let mut index = 0;
+        while index < chunk_count {
+            // The class is let go every so often: others store in it meanwhile.
+            let mut guard = donor.lock();
+            let end = chunk_count.min(index + u32::try_from(EVICT_STEPS_MAX).unwrap_or(u32::MAX));
+            while index < end && self.arena.page(page).class() == Some(donor.id) {
+                self.drain_chunk(&mut guard, local, page, index, now);
+                index += 1;
+            }
+            index = end;
+        }
+        self.pool.free_count() > 0
+    }
+
+    /// Picks the page of the item that would be evicted next, and begins to drain it.
+    fn begin_drain(&self, donor: &Class) -> Option<(PageId, u32)> {
+        let mut guard = donor.lock();
+        let queues = [Segment::Cold, Segment::Hot, Segment::Warm, Segment::Temp];
+        let oldest = queues.into_iter().find_map(|segment| guard.queue(segment).tail)?;
+        let page = self.arena.page_of(oldest);
+        if self.arena.page(page).draining.load(Ordering::Relaxed) {
+            return None;
+        }
+        Some((page, guard.drain(&self.arena, &self.pool, page)))
+    }
+
+    fn drain_chunk(&self, guard: &mut ClassGuard<'_>, local: &mut Local, page: PageId, index: u32, now: Now) {
+        let id = self.arena.chunk_id(page, index, guard.class.chunk_len);
+        if !self.arena.header(id).is_linked() {
+            return;
+        }
+        let hash = self.hash_of(Linked::vouched(id, &*guard));
+        // An item whose bucket is held just now stays, and with it the page, until it is freed in its own time.
+        match self.evict_item(guard, &local.stats, id, hash, now, false) {
+            Fate::Evicted(chunk) => guard.give(&self.arena, &self.pool, chunk),
+            Fate::Orphaned => {}
+            Fate::Kept => return,
+        }
+        local.item_delta -= 1;
+    }
+
+    /// A chunk of the next larger class that has or can make one: better wasteful than refused.
+    fn larger_chunk(&self, local: &mut Local, class: &Class, now: Now) -> Option<Chunk> {
+        self.classes[class.id.index() + 1..].iter().find_map(|larger| self.evict_for(local, larger, now))
+    }
+
+    /// The hash of a linked item's key.
+    pub(super) fn hash_of(&self, item: Linked<'_>) -> Hash {
+        self.hasher.hash(self.arena.key(item))
+    }
+
+    /// Splits one bucket of the index if it has become too full.
+    #[inline]
+    pub(super) fn grow_index(&self) {
+        if self.table.wants_split(u64::try_from(self.item_count.load(Ordering::Relaxed)).unwrap_or(0)) {
+            self.split_index();
+        }
+    }
+
+    #[cold]
+    fn split_index(&self) {
+        let arena: &Arena = &self.arena;
+        self.table.split(|id| arena.prefetch(id), |id, guard| self.hash_of(Linked::vouched(id, guard)));
+    }
+}
+
+fn count_eviction(stats: &Block, dead: bool, fetched: bool, active: bool) {
+    if dead {
+        stats.reclaimed.add(1);
+        if !fetched {
+            stats.expired_unfetched.add(1);
+        }
+        return;
+    }
+    stats.evictions.add(1);
+    stats.direct_reclaims.add(1);
+    if !fetched {
+        stats.evicted_unfetched.add(1);
+    }
+    if active {
+        stats.evicted_active.add(1);
+    }
+}

@@ -1,0 +1,638 @@
+//! Where it lives: items in chunks of an arena, found through an index, evicted by class. No I/O, no threads of its own, no
+//! protocol.
+//!
+//! ```text
+//!   table.rs    hash ──► bucket (lock, tags, ids) ──► ItemId
+//!   arena.rs                                            └──► page, chunk: header, key, value   item.rs
+//!   pages.rs    pool ──► pages ──► chunks of a class; free list
+//!   lru.rs      queues of a class, through the headers; evict.rs looks at their tails
+//! ```
+//!
+//! **Lock order**: bucket → class → pool, see `locks.rs`. From a queue to a bucket is *try* only.
+//!
+//! **Threads**: everything is shared but [`Local`], of which each thread that uses the store has one: chunks at hand
+//! (*magazines*), a block of CAS numbers, counters. No operation takes a lock that all operations take.
+//!
+//! **Reading** copies short values out under the bucket's lock, in the caller's closure; long ones are pinned ([`Pinned`]) and
+//! stay where they are, whatever becomes of their item. **Writing** is in `write.rs`.
+
+#[expect(unsafe_code, reason = "turns ids into addresses")]
+mod arena;
+mod audit;
+mod evict;
+mod expiry;
+mod hash;
+#[expect(unsafe_code, reason = "turns ids into key and value bytes")]
+mod item;
+mod locks;
+mod lru;
+mod pages;
+mod sizes;
+mod table;
+mod write;
+
+pub use audit::Census;
+pub use expiry::Deadline;
+pub use hash::Hash;
+pub use sizes::ClassId;
+pub use write::{Condition, Draft, Refused, Reservation, Side, Stored};
+
+use crate::clock::Now;
+use crate::limits::{ACCESS_LAG_SECS, CAS_BLOCK, MAGAZINE_BYTES_MAX, MAGAZINE_CHUNKS_MAX, PAGE_LEN, PIN_VALUE_MIN};
+use crate::settings::LruMode;
+use crate::stats::Block;
+use arena::{Arena, ItemId, Unit};
+use arrayvec::ArrayVec;
+use crossbeam_utils::CachePadded;
+use expiry::{STAMP_MASK, stamp_age, stamp_at_or_before};
+use hash::Hasher;
+use item::{Chunk, Linked, PinToken, Segment};
+use pages::{Class, Pool};
+use sizes::Sizes;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering};
+use table::{BucketGuard, Slot, Table};
+
+/// What a store is made from.
+#[derive(Clone, Debug)]
+pub struct StoreConfig {
+    /// Bytes for items; rounded down to whole pages.
+    pub memory_len: u64,
+    /// Largest item, counted as memcached counts it.
+    pub item_len_max: usize,
+    /// memcached's class table by this factor.
+    pub growth_factor: Option<f64>,
+    /// memcached's class table from this least size.
+    pub chunk_min: Option<usize>,
+    /// Items carry CAS numbers.
+    pub with_cas: bool,
+    /// Make room by evicting.
+    pub evict: bool,
+    /// How items are queued for eviction.
+    pub lru: LruMode,
+    /// For tests that must be repeatable: the hash's seed; none in production, where it is drawn at start-up.
+    pub hash_seed: Option<u64>,
+}
+
+/// The store. Shared by all threads; each brings its own [`Local`].
+#[derive(Debug)]
+pub struct Store {
+    inner: Arc<Inner>,
+}
+
+/// What pins and reservations keep alive.
+#[derive(Debug)]
+struct Inner {
+    config: StoreConfig,
+    hasher: Hasher,
+    sizes: Sizes,
+    table: Table,
+    arena: Arena,
+    pool: Pool,
+    classes: Box<[CachePadded<Class>]>,
+    /// The next block of CAS numbers.
+    cas: CachePadded<AtomicU64>,
+    /// Items, as far as threads have said; off by up to `ITEM_DELTA_MAX` a thread.
+    item_count: CachePadded<AtomicI64>,
+    flush: Flush,
+}
+
+/// Which items a `flush_all` has made dead, in O(1): those whose time of last access is at or before `stamp`. Flushing moves
+/// the stamps' clock on by one, so that what is stored in the same second is not among them.
+#[derive(Debug)]
+struct Flush {
+    /// What stamps are ahead of the clock: the number of flushes.
+    ahead: AtomicU32,
+    /// Items up to this stamp are dead; `NO_FLUSH` for none.
+    stamp: AtomicU32,
+    /// The tick of a flush to come; zero for none.
+    due: AtomicU32,
+}
+
+const NO_FLUSH: u32 = u32::MAX;
+
+/// A thread tells the shared count of items when it is off by this much.
+const ITEM_DELTA_MAX: i64 = 32;
+
+/// Smallest item there is, for sizing the index: a header, a key, and hardly a value.
+const ITEM_LEN_LEAST: usize = 48;
+
+/// What one thread owns of the store. On drop its chunks go back.
+#[derive(Debug)]
+pub struct Local {
+    /// The thread's counters.
+    pub stats: Arc<CachePadded<Block>>,
+    inner: Arc<Inner>,
+    /// Chunks at hand, by class.
+    magazines: Box<[ArrayVec<Chunk, MAGAZINE_CHUNKS_MAX>]>,
+    /// CAS numbers at hand: next and end.
+    cas: (u64, u64),
+    /// Items linked less items unlinked that the shared count does not know of.
+    item_delta: i64,
+}
+
+/// An item as a reader sees it.
+#[derive(Debug)]
+pub struct View<'a> {
+    /// Its key.
+    pub key: &'a [u8],
+    /// The client's own bits.
+    pub flags: u32,
+    /// Its CAS number, 0 with `-C`.
+    pub cas: u64,
+    /// Its bytes.
+    pub value: Value<'a>,
+}
+
+/// A value's bytes: borrowed for the length of a lock, or pinned for longer.
+#[derive(Debug)]
+pub enum Value<'a> {
+    /// Copy it now.
+    Borrowed(&'a [u8]),
+    /// Keep it until it is written.
+    Pinned(Pinned),
+}
+
+impl Value<'_> {
+    /// Its length in bytes.
+    #[must_use]
+    #[inline]
+    pub fn len(&self) -> usize {
+        match self {
+            Self::Borrowed(bytes) => bytes.len(),
+            Self::Pinned(pinned) => pinned.len,
+        }
+    }
+
+    /// Whether it has no bytes.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// A long value that stays where it is until this is dropped, even if its item is replaced meanwhile.
+#[derive(Debug)]
+pub struct Pinned {
+    inner: Arc<Inner>,
+    id: ItemId,
+    class: ClassId,
+    offset: usize,
+    len: usize,
+    token: Option<PinToken>,
+}
+
+impl Pinned {
+    /// The value.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        let token = self.token.as_ref().expect("taken by drop only");
+        self.inner.arena.pinned(self.id, self.offset, self.len, token)
+    }
+}
+
+impl Drop for Pinned {
+    fn drop(&mut self) {
+        let class = self.inner.class(self.class);
+        let token = self.token.take().expect("taken here only");
+        if self.inner.arena.unpin(self.id, class.chunk_len, token) {
+            let chunk = Chunk::owned(self.id, self.class);
+            class.lock().give(&self.inner.arena, &self.inner.pool, chunk);
+        }
+    }
+}
+
+/// Why a key was not found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Death {
+    Expired,
+    Flushed,
+}
+
+impl Store {
+    /// Reserves the memory; it becomes resident as it is used.
+    ///
+    /// # Errors
+    /// When the memory is less than a page, or the system does not give the address space.
+    pub fn new(config: &StoreConfig) -> io::Result<Self> {
+        let page_count = u32::try_from(config.memory_len / PAGE_LEN as u64).unwrap_or(u32::MAX - 1);
+        if page_count == 0 {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "less memory than a page"));
+        }
+        let arena = Arena::new(page_count, config.with_cas)?;
+        let unit: Unit = arena.unit();
+        let sizes = Sizes::new(config.growth_factor, config.chunk_min, config.with_cas, unit);
+        let classes = sizes
+            .classes()
+            .map(|id| CachePadded::new(Class::new(id, sizes.chunk_len(id), sizes.chunks_per_page(id))))
+            .collect();
+        let inner = Inner {
+            config: config.clone(),
+            hasher: Hasher::new(config.hash_seed),
+            sizes,
+            table: Table::new(page_count as usize * (PAGE_LEN / ITEM_LEN_LEAST))?,
+            arena,
+            pool: Pool::new(page_count),
+            classes,
+            cas: CachePadded::new(AtomicU64::new(first_cas())),
+            item_count: CachePadded::new(AtomicI64::new(0)),
+            flush: Flush { ahead: AtomicU32::new(0), stamp: AtomicU32::new(NO_FLUSH), due: AtomicU32::new(0) },
+        };
+        Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// One thread's part. `stats` must be the thread's own block.
+    #[must_use]
+    pub fn local(&self, stats: Arc<CachePadded<Block>>) -> Local {
+        let magazines = self.inner.classes.iter().map(|_| ArrayVec::new()).collect();
+        Local { stats, inner: Arc::clone(&self.inner), magazines, cas: (0, 0), item_delta: 0 }
+    }
+
+    /// A key's hash; computed once per request and handed to everything else.
+    #[inline]
+    #[must_use]
+    pub fn hash(&self, key: &[u8]) -> Hash {
+        self.inner.hasher.hash(key)
+    }
+
+    /// Has the key's bucket fetched. The first of two steps before a batch is executed.
+    #[inline]
+    pub fn prefetch_bucket(&self, hash: Hash) {
+        self.inner.table.prefetch(hash);
+    }
+
+    /// Has the items fetched that the key's bucket (fetched meanwhile) seems to name. The second step.
+    #[inline]
+    pub fn prefetch_items(&self, hash: Hash) {
+        self.inner.table.peek(hash, |id| self.inner.arena.prefetch(id));
+    }
+
+    /// Looks a key up and lets `with` have what is there, under the bucket's lock: `with` copies a borrowed value and must not
+    /// allocate, wait or call the store. With `touch` a hit gets a new lifetime.
+    #[inline]
+    pub fn get<R>(
+        &self,
+        local: &mut Local,
+        (hash, key): (Hash, &[u8]),
+        now: Now,
+        touch: Option<Deadline>,
+        with: impl FnOnce(Option<View<'_>>) -> R,
+    ) -> R {
+        let inner = &*self.inner;
+        let guard = inner.table.lock(hash);
+        let Some(slot) = inner.find(&guard, hash, key) else {
+            drop(guard);
+            return with(None);
+        };
+        let id = slot.id();
+        if let Some(death) = inner.death(id, now) {
+            match death {
+                Death::Expired => local.stats.get_expired.add(1),
+                Death::Flushed => local.stats.get_flushed.add(1),
+            }
+            inner.bury(local, guard, slot);
+            return with(None);
+        }
+        if let Some(deadline) = touch {
+            inner.arena.header(id).set_deadline(deadline.0);
+        }
+        inner.note_read(slot, id, now);
+        with(Some(self.view(&guard, id)))
+    }
+
+    #[inline]
+    fn view<'g>(&'g self, guard: &'g BucketGuard<'_>, id: ItemId) -> View<'g> {
+        let arena = &self.inner.arena;
+        let item = Linked::vouched(id, guard);
+        let header = arena.header(id);
+        let len = header.value_len();
+        let value = if len < PIN_VALUE_MIN { Value::Borrowed(arena.value(item)) } else { self.pin(item, len) };
+        View { key: arena.key(item), flags: header.flags(), cas: arena.cas(id), value }
+    }
+
+    #[cold]
+    fn pin<'g>(&self, item: Linked<'g>, len: usize) -> Value<'g> {
+        let inner = &self.inner;
+        let class = inner.class_of(item.id());
+        Value::Pinned(Pinned {
+            inner: Arc::clone(inner),
+            id: item.id(),
+            class: class.id,
+            offset: inner.arena.header_len() + inner.arena.header(item.id()).key_len(),
+            len,
+            token: Some(inner.arena.pin(item, class.chunk_len)),
+        })
+    }
+
+    /// Gives an item a new lifetime; whether there is one.
+    pub fn touch(&self, (hash, key): (Hash, &[u8]), now: Now, deadline: Deadline) -> bool {
+        let inner = &*self.inner;
+        let guard = inner.table.lock(hash);
+        let Some(slot) = inner.find_live(&guard, hash, key, now) else { return false };
+        inner.arena.header(slot.id()).set_deadline(deadline.0);
+        inner.note_read(slot, slot.id(), now);
+        true
+    }
+
+    /// Removes a key; whether it was there.
+    pub fn delete(&self, local: &mut Local, (hash, key): (Hash, &[u8]), now: Now) -> bool {
+        let inner = &*self.inner;
+        let guard = inner.table.lock(hash);
+        let Some(slot) = inner.find(&guard, hash, key) else { return false };
+        let alive = !inner.is_dead(slot.id(), now);
+        inner.bury(local, guard, slot);
+        alive
+    }
+
+    /// Makes everything stored so far dead, now or (`at`) at a later tick; a second call takes the place of one still to come.
+    pub fn flush_all(&self, now: Now, at: Deadline) {
+        let flush = &self.inner.flush;
+        if at != Deadline::NEVER && !at.is_past(now) {
+            flush.due.store(at.0, Ordering::Relaxed);
+            return;
+        }
+        flush.due.store(0, Ordering::Relaxed);
+        flush.now(now);
+    }
+
+    /// To be called by every thread as its turn begins: carries out a flush that has become due.
+    #[inline]
+    pub fn begin_turn(&self, now: Now) {
+        let flush = &self.inner.flush;
+        let due = flush.due.load(Ordering::Relaxed);
+        if due != 0
+            && due <= now.tick.0
+            // Relaxed: only who carries the flush out is decided here.
+            && flush.due.compare_exchange(due, 0, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+        {
+            flush.now(now);
+        }
+    }
+
+    /// Every class as it is now, smallest chunks first.
+    #[must_use]
+    pub fn classes(&self, now: Now) -> Vec<ClassSummary> {
+        let inner = &*self.inner;
+        let summary = |class: &CachePadded<Class>| {
+            let guard = class.lock();
+            let segments = guard.state.queues.map(|queue| SegmentSummary {
+                items: queue.count,
+                age_secs: queue.tail.map_or(0, |id| stamp_age(inner.arena.header(id).access(), inner.stamp(now))),
+            });
+            let chunks_per_page = u32::try_from(inner.sizes.chunks_per_page(class.id)).unwrap_or(u32::MAX);
+            let pages = guard.state.page_count;
+            ClassSummary { id: class.id, chunk_len: class.chunk_len, chunks_per_page, pages, segments }
+        };
+        inner.classes.iter().map(summary).collect()
+    }
+
+    /// Bytes for items, level of the index (log2 of its buckets, rounded down), bytes of the index, free pages, pages in use:
+    /// for `stats`.
+    #[must_use]
+    pub fn footprint(&self) -> Footprint {
+        let (index_level, index_len) = self.inner.table.size();
+        let free_pages = self.inner.pool.free_count();
+        Footprint { index_level, index_len, free_pages, page_count: self.inner.arena.page_count() }
+    }
+}
+
+/// One class, for `stats items` and `stats slabs`.
+#[derive(Clone, Copy, Debug)]
+pub struct ClassSummary {
+    /// Which.
+    pub id: ClassId,
+    /// Bytes in a chunk.
+    pub chunk_len: usize,
+    /// Chunks in a page.
+    pub chunks_per_page: u32,
+    /// Pages it has.
+    pub pages: u32,
+    /// HOT, WARM, COLD, TEMP.
+    pub segments: [SegmentSummary; 4],
+}
+
+/// One queue of a class.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SegmentSummary {
+    /// Items in it.
+    pub items: u32,
+    /// Seconds since the item at the tail was last used.
+    pub age_secs: u32,
+}
+
+impl ClassSummary {
+    /// Items in all queues.
+    #[must_use]
+    pub fn items(&self) -> u32 {
+        self.segments.iter().map(|segment| segment.items).sum()
+    }
+}
+
+/// The store's own size, for `stats`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Footprint {
+    /// log2 of the number of buckets, rounded down.
+    pub index_level: u32,
+    /// Bytes of buckets in use.
+    pub index_len: u64,
+    /// Pages that no class has.
+    pub free_pages: u32,
+    /// Pages there are.
+    pub page_count: u32,
+}
+
+impl Flush {
+    fn now(&self, now: Now) {
+        // AcqRel: stamps given after this are later than the one that dies.
+        let ahead = self.ahead.fetch_add(1, Ordering::AcqRel);
+        self.stamp.store(now.tick.secs().wrapping_add(ahead) & STAMP_MASK, Ordering::Release);
+    }
+}
+
+impl Inner {
+    #[inline]
+    fn class(&self, id: ClassId) -> &Class {
+        &self.classes[id.index()]
+    }
+
+    /// The class of a linked or pinned item, by its page.
+    #[inline]
+    fn class_of(&self, id: ItemId) -> &Class {
+        let class = self.arena.page(self.arena.page_of(id)).class();
+        self.class(class.expect("a page with an item has a class"))
+    }
+
+    /// The slot of a key.
+    #[inline]
+    fn find<'t>(&'t self, guard: &BucketGuard<'t>, hash: Hash, key: &[u8]) -> Option<Slot<'t>> {
+        guard.find(hash.tag(), |id| self.arena.key(Linked::vouched(id, guard)) == key)
+    }
+
+    /// The slot of a key whose item is alive.
+    fn find_live<'t>(&'t self, guard: &BucketGuard<'t>, hash: Hash, key: &[u8], now: Now) -> Option<Slot<'t>> {
+        self.find(guard, hash, key).filter(|slot| !self.is_dead(slot.id(), now))
+    }
+
+    /// The time of access to be given now.
+    #[inline]
+    fn stamp(&self, now: Now) -> u32 {
+        // Acquire: pairs with `Flush::now`.
+        now.tick.secs().wrapping_add(self.flush.ahead.load(Ordering::Acquire)) & STAMP_MASK
+    }
+
+    #[inline]
+    fn death(&self, id: ItemId, now: Now) -> Option<Death> {
+        let header = self.arena.header(id);
+        let flushed = self.flush.stamp.load(Ordering::Acquire);
+        if flushed != NO_FLUSH && stamp_at_or_before(header.access(), flushed) {
+            return Some(Death::Flushed);
+        }
+        Deadline(header.deadline()).is_past(now).then_some(Death::Expired)
+    }
+
+    #[inline]
+    fn is_dead(&self, id: ItemId, now: Now) -> bool {
+        self.death(id, now).is_some()
+    }
+
+    /// Remembers that an item has been read, writing only what changes. In the flat mode it goes to its queue's head.
+    #[inline]
+    fn note_read(&self, slot: Slot<'_>, id: ItemId, now: Now) {
+        slot.set_meta(slot.meta().read());
+        let (header, stamp) = (self.arena.header(id), self.stamp(now));
+        if stamp_age(header.access(), stamp) >= ACCESS_LAG_SECS {
+            header.set_access(stamp);
+        }
+        if self.config.lru == LruMode::Flat {
+            self.class_of(id).lock().requeue(&self.arena, id, Segment::Cold);
+        }
+    }
+
+    /// Removes an item, and with it the guard.
+    fn bury<'t>(&'t self, local: &mut Local, mut guard: BucketGuard<'t>, slot: Slot<'t>) {
+        let id = slot.id();
+        let class = self.class_of(id);
+        guard.remove(slot);
+        let chunk = self.unlink(&local.stats, &guard, id, class);
+        drop(guard);
+        local.item_delta -= 1;
+        if let Some(chunk) = chunk {
+            local.give(chunk);
+        }
+    }
+
+    /// Takes an item that is in no slot any more out of its queue; its chunk, unless a reader has it pinned.
+    fn unlink(&self, stats: &Block, guard: &BucketGuard<'_>, id: ItemId, class: &Class) -> Option<Chunk> {
+        let shape = self.arena.shape_of(Linked::vouched(id, guard));
+        let header = self.arena.header(id);
+        let mut class_guard = class.lock();
+        class_guard.dequeue(&self.arena, id);
+        header.mark_unlinked();
+        drop(class_guard);
+        stats.bytes.sub(shape.item_len as u64);
+        stats.curr_items.sub(1);
+        self.arena.orphan(id, class.chunk_len, shape.value_len).then(|| Chunk::owned(id, class.id))
+    }
+
+    /// Gives a thread's chunks of a class back to it.
+    fn empty_magazine(&self, local: &mut Local, class: &Class) {
+        let magazine = &mut local.magazines[class.id.index()];
+        if magazine.is_empty() {
+            return;
+        }
+        let mut guard = class.lock();
+        for chunk in magazine.drain(..) {
+            guard.give(&self.arena, &self.pool, chunk);
+        }
+    }
+}
+
+impl Local {
+    /// How many chunks of a class a thread may keep.
+    fn magazine_len_max(&self, class: ClassId) -> usize {
+        (MAGAZINE_BYTES_MAX / self.inner.class(class).chunk_len).min(MAGAZINE_CHUNKS_MAX)
+    }
+
+    fn magazine_room(&self, class: ClassId) -> usize {
+        self.magazine_len_max(class).saturating_sub(self.magazines[class.index()].len())
+    }
+
+    /// Keeps a chunk at hand if there is room for it.
+    fn keep(&mut self, chunk: Chunk) -> Result<(), Chunk> {
+        if self.magazine_room(chunk.class()) == 0 {
+            return Err(chunk);
+        }
+        self.magazines[chunk.class().index()].push(chunk);
+        Ok(())
+    }
+
+    /// Keeps a chunk, or gives it back to its class, with half of the magazine so that the next ones can be kept.
+    fn give(&mut self, chunk: Chunk) {
+        let Err(chunk) = self.keep(chunk) else { return };
+        let inner = Arc::clone(&self.inner);
+        let mut guard = inner.class(chunk.class()).lock();
+        let magazine = &mut self.magazines[chunk.class().index()];
+        for old in magazine.drain(..magazine.len() / 2) {
+            guard.give(&inner.arena, &inner.pool, old);
+        }
+        guard.give(&inner.arena, &inner.pool, chunk);
+    }
+
+    /// A chunk at hand. One whose page is to go elsewhere is given back instead.
+    #[inline]
+    fn take(&mut self, class: ClassId) -> Option<Chunk> {
+        while let Some(chunk) = self.magazines[class.index()].pop() {
+            let page = self.inner.arena.page(self.inner.arena.page_of(chunk.id()));
+            // Relaxed: if the drain begins just now, the chunk is given back when its item goes.
+            if !page.draining.load(Ordering::Relaxed) {
+                return Some(chunk);
+            }
+            self.inner.class(class).lock().give(&self.inner.arena, &self.inner.pool, chunk);
+        }
+        None
+    }
+
+    /// A CAS number that is unique and greater than `old`.
+    #[inline]
+    fn next_cas(&mut self, old: u64) -> u64 {
+        if self.cas.0 == self.cas.1 || self.cas.0 <= old {
+            // Relaxed: uniqueness is all that is wanted; per key, the bucket's lock orders.
+            self.cas.0 = self.inner.cas.fetch_add(CAS_BLOCK, Ordering::Relaxed);
+            self.cas.1 = self.cas.0 + CAS_BLOCK;
+        }
+        self.cas.0 += 1;
+        (self.cas.0 - 1).max(old.wrapping_add(1))
+    }
+
+    /// Tells the shared count of items, if it has become too wrong, and lets the index grow with it.
+    #[inline]
+    fn settle(&mut self) {
+        if self.item_delta.abs() >= ITEM_DELTA_MAX {
+            // Relaxed: a count for deciding when the index grows.
+            self.inner.item_count.fetch_add(self.item_delta, Ordering::Relaxed);
+            self.item_delta = 0;
+        }
+        self.inner.grow_index();
+    }
+}
+
+impl Drop for Local {
+    fn drop(&mut self) {
+        let inner = Arc::clone(&self.inner);
+        for class in &inner.classes {
+            inner.empty_magazine(self, class);
+        }
+        inner.item_count.fetch_add(self.item_delta, Ordering::Relaxed);
+    }
+}
+
+/// Where CAS numbers begin: so that a number seen before a restart is not given again after it, they start from the time, with
+/// room for 16 million a second, and stay below 2^53 until 2041 for clients that keep numbers as doubles.
+fn first_cas() -> u64 {
+    const EPOCH_2025: u64 = 1_735_689_600;
+    let unix_ms = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(0));
+    (unix_ms.saturating_sub(EPOCH_2025 * 1000) << 14).max(1)
+}

@@ -1,0 +1,242 @@
+//! The slab allocator: pages to classes, chunks to owners.
+//!
+//! ```text
+//!   pool of pages ──take_page──►  class: page, carved from its beginning as chunks are wanted
+//!        ▲                          │  take                        ▲ give
+//!        │                          ▼                              │
+//!        └── last chunk given ── a Chunk: in a magazine, a Reservation, or linked as an item
+//!            of a draining page
+//! ```
+//!
+//! Each class has its free list, its queues and its carving page behind one lock. A page is touched only as it is carved, so
+//! that an empty daemon is small. A page that must go elsewhere is *drained*: nothing of it is in the free list any more, what
+//! is given back stays with the page, and with its last chunk it returns to the pool.
+
+use super::arena::{Arena, ItemId, PageId};
+use super::item::{Chunk, Segment};
+use super::locks::{Rank, Ranked, RankedGuard};
+use super::lru::Queue;
+use super::sizes::ClassId;
+use std::sync::atomic::Ordering;
+
+/// One class.
+#[derive(Debug)]
+pub(super) struct Class {
+    pub(super) id: ClassId,
+    pub(super) chunk_len: usize,
+    chunks_per_page: u32,
+    state: Ranked<ClassState>,
+}
+
+/// What a class's lock protects (and the queue links and segments of its items with it).
+#[derive(Debug, Default)]
+pub(super) struct ClassState {
+    /// HOT, WARM, COLD, TEMP, by `Segment`.
+    pub(super) queues: [Queue; 4],
+    /// Free chunks, doubly linked.
+    free: Option<ItemId>,
+    pub(super) free_count: u32,
+    /// The page being carved.
+    carving: Option<PageId>,
+    /// Pages, draining ones included.
+    pub(super) page_count: u32,
+}
+
+/// Proof of holding a class's lock.
+#[derive(Debug)]
+pub(super) struct ClassGuard<'a> {
+    pub(super) class: &'a Class,
+    pub(super) state: RankedGuard<'a, ClassState>,
+}
+
+/// Pages that belong to no class.
+#[derive(Debug)]
+pub(super) struct Pool {
+    state: Ranked<PoolState>,
+}
+
+#[derive(Debug)]
+struct PoolState {
+    /// Given back; room for all pages from the start, so that pushing never allocates.
+    free: Vec<PageId>,
+    /// The first page that never was a class's.
+    fresh: u32,
+    /// Pages there are.
+    count: u32,
+}
+
+impl Pool {
+    pub(super) fn new(count: u32) -> Self {
+        Self { state: Ranked::new(PoolState { free: Vec::with_capacity(count as usize), fresh: 1, count }) }
+    }
+
+    fn take(&self) -> Option<PageId> {
+        let mut state = self.state.lock(Rank::Pool);
+        if let Some(page) = state.free.pop() {
+            return Some(page);
+        }
+        (state.fresh <= state.count).then(|| {
+            state.fresh += 1;
+            PageId(state.fresh - 1)
+        })
+    }
+
+    fn give(&self, page: PageId) {
+        self.state.lock(Rank::Pool).free.push(page);
+    }
+
+    /// Pages that a class could have now.
+    pub(super) fn free_count(&self) -> u32 {
+        let state = self.state.lock(Rank::Pool);
+        u32::try_from(state.free.len()).expect("no more than there are pages") + (state.count + 1 - state.fresh)
+    }
+
+    /// Pages given back by a class, for audits.
+    pub(super) fn given_back(&self) -> Vec<PageId> {
+        self.state.lock(Rank::Pool).free.clone()
+    }
+}
+
+impl Class {
+    pub(super) fn new(id: ClassId, chunk_len: usize, chunks_per_page: usize) -> Self {
+        let chunks_per_page = u32::try_from(chunks_per_page).expect("a page has fewer than 2^32 bytes");
+        Self { id, chunk_len, chunks_per_page, state: Ranked::default() }
+    }
+
+    #[inline]
+    pub(super) fn lock(&self) -> ClassGuard<'_> {
+        ClassGuard { class: self, state: self.state.lock(Rank::Class) }
+    }
+
+    /// The class if nobody has it, whatever else is held.
+    pub(super) fn try_lock(&self) -> Option<ClassGuard<'_>> {
+        self.state.try_lock(Rank::Class).map(|state| ClassGuard { class: self, state })
+    }
+}
+
+impl ClassGuard<'_> {
+    /// A chunk that is free, or carved from a page, taking a page from the pool if need be.
+    pub(super) fn take(&mut self, arena: &Arena, pool: &Pool) -> Option<Chunk> {
+        if let Some(id) = self.state.free {
+            self.unlink_free(arena, id);
+            return Some(self.own(arena, id));
+        }
+        if self.state.carving.is_none() {
+            let page = pool.take()?;
+            arena.page(page).set_class(Some(self.class.id));
+            self.state.carving = Some(page);
+            self.state.page_count += 1;
+        }
+        let page_id = self.state.carving?;
+        let page = arena.page(page_id);
+        let index = page.carved.load(Ordering::Relaxed);
+        page.carved.store(index + 1, Ordering::Relaxed);
+        if index + 1 == self.class.chunks_per_page {
+            self.state.carving = None;
+        }
+        let id = arena.chunk_id(page_id, index, self.class.chunk_len);
+        Some(self.own(arena, id))
+    }
+
+    /// A chunk that costs no new page.
+    pub(super) fn take_at_hand(&mut self, arena: &Arena, pool: &Pool) -> Option<Chunk> {
+        (self.state.free.is_some() || self.state.carving.is_some()).then(|| self.take(arena, pool)).flatten()
+    }
+
+    fn own(&self, arena: &Arena, id: ItemId) -> Chunk {
+        let page = arena.page(arena.page_of(id));
+        page.used.store(page.used.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+        arena.header(id).mark_unlinked();
+        Chunk::owned(id, self.class.id)
+    }
+
+    /// Takes a chunk back: to the free list or, from a draining page, to the page, which goes to the pool with its last one.
+    pub(super) fn give(&mut self, arena: &Arena, pool: &Pool, chunk: Chunk) {
+        debug_assert_eq!(chunk.class(), self.class.id);
+        let id = chunk.id();
+        debug_assert!(!arena.header(id).is_linked());
+        let page_id = arena.page_of(id);
+        let page = arena.page(page_id);
+        let used = page.used.load(Ordering::Relaxed) - 1;
+        page.used.store(used, Ordering::Relaxed);
+        if page.draining.load(Ordering::Relaxed) {
+            if used == 0 {
+                self.release(arena, pool, page_id);
+            }
+            return;
+        }
+        let header = arena.header(id);
+        header.mark_free();
+        header.set_prev(None);
+        header.set_next(self.state.free);
+        if let Some(next) = self.state.free {
+            arena.header(next).set_prev(Some(id));
+        }
+        self.state.free = Some(id);
+        self.state.free_count += 1;
+    }
+
+    fn unlink_free(&mut self, arena: &Arena, id: ItemId) {
+        let header = arena.header(id);
+        let (prev, next) = (header.prev(), header.next());
+        match prev {
+            Some(prev) => arena.header(prev).set_next(next),
+            None => self.state.free = next,
+        }
+        if let Some(next) = next {
+            arena.header(next).set_prev(prev);
+        }
+        self.state.free_count -= 1;
+    }
+
+    fn release(&mut self, arena: &Arena, pool: &Pool, page_id: PageId) {
+        let page = arena.page(page_id);
+        page.carved.store(0, Ordering::Relaxed);
+        page.draining.store(false, Ordering::Relaxed);
+        page.set_class(None);
+        self.state.page_count -= 1;
+        pool.give(page_id);
+    }
+
+    /// Begins to drain a page of this class: its free chunks leave the free list, its uncarved rest is forgotten. Returns how
+    /// many chunks it has to look at.
+    pub(super) fn drain(&mut self, arena: &Arena, pool: &Pool, page_id: PageId) -> u32 {
+        let page = arena.page(page_id);
+        debug_assert_eq!(page.class(), Some(self.class.id));
+        let carved = page.carved.load(Ordering::Relaxed);
+        page.draining.store(true, Ordering::Relaxed);
+        if self.state.carving == Some(page_id) {
+            self.state.carving = None;
+        }
+        // With an empty free list, which is how it is when memory is short, there is nothing to look for.
+        let mut index = 0;
+        while self.state.free_count > 0 && index < carved {
+            let id = arena.chunk_id(page_id, index, self.class.chunk_len);
+            if arena.header(id).is_free() {
+                self.unlink_free(arena, id);
+                arena.header(id).mark_unlinked();
+            }
+            index += 1;
+        }
+        if page.used.load(Ordering::Relaxed) == 0 {
+            self.release(arena, pool, page_id);
+            return 0;
+        }
+        carved
+    }
+
+    /// The queue of a segment.
+    pub(super) fn queue(&mut self, segment: Segment) -> &mut Queue {
+        &mut self.state.queues[segment as usize]
+    }
+
+    /// Items in all queues.
+    pub(super) fn item_count(&self) -> u32 {
+        self.state.queues.iter().map(|queue| queue.count).sum()
+    }
+
+    /// The free list, for audits.
+    pub(super) fn free_ids(&self, arena: &Arena) -> Vec<ItemId> {
+        std::iter::successors(self.state.free, |&id| arena.header(id).next()).collect()
+    }
+}

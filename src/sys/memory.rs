@@ -1,0 +1,162 @@
+//! Memory from the system: zeroed regions that stay where they are, and arrays laid over them.
+//!
+//! A region is *reserved* whole and becomes resident page by page as it is touched, so that the index and the arena
+//! can be given their greatest size at start-up and never move. Under Miri, which cannot map, it is heap memory.
+//!
+//! Not here: what lies in a region. That is `store/arena.rs` and `store/item.rs`.
+
+use std::io;
+use std::marker::PhantomData;
+use std::ops::Deref;
+use std::ptr::NonNull;
+
+/// Zeroed, page-aligned memory, unmapped on drop.
+#[derive(Debug)]
+pub struct Region {
+    base: NonNull<u8>,
+    len: usize,
+}
+
+// SAFETY: a region is an address range that it alone unmaps; it hands out no references itself.
+unsafe impl Send for Region {}
+// SAFETY: as above; `&Region` gives the base address and the length, both constant.
+unsafe impl Sync for Region {}
+
+impl Region {
+    /// Reserves `len` bytes, all zero. Asks for huge pages: a random lookup then misses the cache, not the page table
+    /// as well. A kernel without them ignores the wish.
+    ///
+    /// # Errors
+    /// The system's, when the address space or the commit limit does not allow it.
+    #[cfg(not(miri))]
+    pub fn reserve(len: usize) -> io::Result<Self> {
+        use nix::sys::mman::{MapFlags, MmapAdvise, ProtFlags, madvise, mmap_anonymous};
+        let whole = std::num::NonZeroUsize::new(len).ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput))?;
+        let flags = MapFlags::MAP_PRIVATE | MapFlags::MAP_NORESERVE;
+        // SAFETY: a new anonymous mapping at an address of the kernel's choice touches no memory in use.
+        let base = unsafe { mmap_anonymous(None, whole, ProtFlags::PROT_READ | ProtFlags::PROT_WRITE, flags) }?;
+        // SAFETY: the range is the mapping just made; the advice changes how it is backed, not what it holds.
+        let advised = unsafe { madvise(base, len, MmapAdvise::MADV_HUGEPAGE) };
+        debug_assert!(advised.is_ok() || advised.is_err());
+        Ok(Self { base: base.cast(), len })
+    }
+
+    /// Allocates `len` zeroed bytes.
+    ///
+    /// # Errors
+    /// When there is no memory.
+    #[cfg(miri)]
+    pub fn reserve(len: usize) -> io::Result<Self> {
+        let layout = Self::layout(len);
+        // SAFETY: `layout` has a size greater than zero, by its constructor.
+        let base = unsafe { std::alloc::alloc_zeroed(layout) };
+        NonNull::new(base).map(|base| Self { base, len }).ok_or_else(|| io::Error::from(io::ErrorKind::OutOfMemory))
+    }
+
+    #[cfg(miri)]
+    fn layout(len: usize) -> std::alloc::Layout {
+        std::alloc::Layout::from_size_align(len.max(1), 4096).expect("a region is smaller than the address space")
+    }
+
+    /// Its first byte.
+    #[must_use]
+    pub fn base(&self) -> NonNull<u8> {
+        self.base
+    }
+
+    /// Its length in bytes.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Never: a region has at least a byte.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+}
+
+impl Drop for Region {
+    fn drop(&mut self) {
+        #[cfg(not(miri))]
+        {
+            // SAFETY: the range is exactly what `reserve` mapped, and whoever borrowed from it also borrowed `self`.
+            let unmapped = unsafe { nix::sys::mman::munmap(self.base.cast(), self.len) };
+            debug_assert!(unmapped.is_ok());
+        }
+        #[cfg(miri)]
+        // SAFETY: allocated by `reserve` with this layout.
+        unsafe {
+            std::alloc::dealloc(self.base.as_ptr(), Self::layout(self.len));
+        }
+    }
+}
+
+/// Types for which zeroed memory is a value, and which may be shared between threads as they lie there.
+///
+/// # Safety
+/// All bytes zero must be a valid value; the type must need no drop; its alignment must divide 4096.
+pub unsafe trait Zeroed: Sync {}
+
+/// A fixed array in a region of its own, all zero at first. Resident only where it has been written.
+#[derive(Debug)]
+pub struct ZeroedArray<T: Zeroed> {
+    region: Region,
+    len: usize,
+    of: PhantomData<T>,
+}
+
+impl<T: Zeroed> ZeroedArray<T> {
+    /// Reserves room for `len` values.
+    ///
+    /// # Errors
+    /// As [`Region::reserve`].
+    pub fn reserve(len: usize) -> io::Result<Self> {
+        let bytes = len.checked_mul(size_of::<T>()).ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput))?.max(1);
+        Ok(Self { region: Region::reserve(bytes)?, len, of: PhantomData })
+    }
+}
+
+impl<T: Zeroed> Deref for ZeroedArray<T> {
+    type Target = [T];
+
+    #[inline]
+    fn deref(&self) -> &[T] {
+        // SAFETY: the region holds `len` values by `reserve`, page-aligned, valid when zero and `Sync` by `Zeroed`;
+        // nobody has a mutable reference into it, since this is the only way in.
+        unsafe { std::slice::from_raw_parts(self.region.base().cast::<T>().as_ptr(), self.len) }
+    }
+}
+
+/// Asks the processor to fetch the cache line at `address`. A hint: any address will do, nothing is read.
+#[inline]
+pub fn prefetch(address: *const u8) {
+    #[cfg(all(target_arch = "x86_64", not(miri)))]
+    // SAFETY: a prefetch reads nothing and never faults, whatever the address; SSE is part of x86_64.
+    unsafe {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        _mm_prefetch::<_MM_HINT_T0>(address.cast());
+    }
+    #[cfg(not(all(target_arch = "x86_64", not(miri))))]
+    let _ = address;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    // SAFETY: an atomic integer is valid when zero, needs no drop and is aligned to 8.
+    unsafe impl Zeroed for AtomicU64 {}
+
+    #[test]
+    fn an_array_is_zero_and_keeps_what_is_written() {
+        let array = ZeroedArray::<AtomicU64>::reserve(1000).expect("a page can be mapped");
+        assert!(array.iter().all(|word| word.load(Ordering::Relaxed) == 0));
+        array[999].store(7, Ordering::Relaxed);
+        assert_eq!(array[999].load(Ordering::Relaxed), 7);
+        assert_eq!(array.len(), 1000);
+        prefetch(std::ptr::from_ref(&array[0]).cast());
+    }
+}

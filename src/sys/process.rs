@@ -1,0 +1,130 @@
+//! What concerns the whole process: its limits, whose rights it runs with, and how its errors read.
+//!
+//! It does *not* decide when; the command line's order of start-up does.
+
+use nix::errno::Errno;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use nix::unistd::{User, geteuid, initgroups, setgid, setuid};
+use std::ffi::CString;
+use std::io;
+use std::path::Path;
+
+/// Makes sure that `count` descriptors can be open at a time, raising the soft limit and, if need and right be, the
+/// hard one.
+pub fn allow_descriptors(count: u64) -> Result<(), String> {
+    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).map_err(|errno| errno.desc().to_owned())?;
+    if soft >= count {
+        return Ok(());
+    }
+    setrlimit(Resource::RLIMIT_NOFILE, count, hard.max(count))
+        .map_err(|errno| format!("the limit on open files is {soft}, {count} are needed: {}", errno.desc()))
+}
+
+/// Another user to run as.
+#[derive(Debug)]
+pub struct Identity {
+    user: User,
+}
+
+impl Identity {
+    /// Whom to become: `wanted`, or `nobody` if none is wanted. None if we are not root, or root is to stay.
+    pub fn resolve(wanted: Option<&str>) -> Result<Option<Self>, String> {
+        let name = wanted.unwrap_or(NOBODY);
+        if !geteuid().is_root() || name == "root" {
+            return Ok(None);
+        }
+        match User::from_name(name) {
+            Ok(Some(user)) => Ok(Some(Self { user })),
+            Ok(None) => Err(format!("there is no user '{name}'")),
+            Err(errno) => Err(format!("cannot look up user '{name}': {}", errno.desc())),
+        }
+    }
+
+    /// The user's name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.user.name
+    }
+
+    /// Gives a file to the user: its permissions are meant for whom the daemon runs as.
+    pub fn own(&self, path: &Path) -> io::Result<()> {
+        std::os::unix::fs::chown(path, Some(self.user.uid.as_raw()), Some(self.user.gid.as_raw()))
+    }
+
+    /// Becomes the user, for good: groups first, while there is the right to.
+    pub fn assume(&self) -> Result<(), String> {
+        let name = CString::new(self.user.name.as_str()).map_err(|error| error.to_string())?;
+        initgroups(&name, self.user.gid)
+            .and_then(|()| setgid(self.user.gid))
+            .and_then(|()| setuid(self.user.uid))
+            .map_err(|errno| format!("cannot become user '{}': {}", self.user.name, errno.desc()))
+    }
+}
+
+/// Whom root becomes when nothing is said.
+const NOBODY: &str = "nobody";
+
+/// What an error says, without its number.
+#[must_use]
+pub fn reason(error: &io::Error) -> String {
+    error.raw_os_error().map_or_else(|| error.to_string(), |code| Errno::from_raw(code).desc().to_owned())
+}
+
+/// Whether binding failed because the host does not have such addresses at all.
+#[must_use]
+pub fn lacks_address_family(error: &io::Error) -> bool {
+    is_one_of(error, &[Errno::EAFNOSUPPORT, Errno::EADDRNOTAVAIL, Errno::EPROTONOSUPPORT])
+}
+
+/// Whether the system is out of something that accepting takes, and may have it again.
+#[must_use]
+pub fn is_starved(error: &io::Error) -> bool {
+    is_one_of(error, &[Errno::EMFILE, Errno::ENFILE, Errno::ENOBUFS, Errno::ENOMEM])
+}
+
+fn is_one_of(error: &io::Error, errnos: &[Errno]) -> bool {
+    error.raw_os_error().is_some_and(|code| errnos.contains(&Errno::from_raw(code)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reasons_have_no_numbers_and_causes_are_told_apart() {
+        let starved = io::Error::from_raw_os_error(Errno::EMFILE as i32);
+        assert_eq!(reason(&starved), "Too many open files");
+        assert!(is_starved(&starved) && !lacks_address_family(&starved));
+        assert_eq!(reason(&io::Error::other("ours")), "ours");
+    }
+
+    #[test]
+    fn a_limit_that_suffices_is_left_alone_and_one_beyond_the_system_is_an_error() {
+        let before = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
+        allow_descriptors(16).unwrap();
+        assert_eq!(getrlimit(Resource::RLIMIT_NOFILE).unwrap(), before);
+        assert!(allow_descriptors(u64::MAX - 1).is_err());
+    }
+}
+
+/// Processor time this process has used so far.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct CpuTimes {
+    /// In its own code.
+    pub user: std::time::Duration,
+    /// In the kernel on its behalf.
+    pub system: std::time::Duration,
+}
+
+/// Asks the system; zero if it does not say.
+#[must_use]
+pub fn cpu_times() -> CpuTimes {
+    use nix::sys::resource::{UsageWho, getrusage};
+    let duration = |time: nix::sys::time::TimeVal| {
+        let micros = u64::try_from(time.tv_sec()).unwrap_or(0) * 1_000_000 + u64::try_from(time.tv_usec()).unwrap_or(0);
+        std::time::Duration::from_micros(micros)
+    };
+    getrusage(UsageWho::RUSAGE_SELF)
+        .map(|usage| CpuTimes { user: duration(usage.user_time()), system: duration(usage.system_time()) })
+        .unwrap_or_default()
+}
