@@ -45,14 +45,11 @@ pub const INDEX_LEVEL_MIN: u32 = 12;
 /// Items looked at, at most, in one attempt to make room in a class.
 pub const EVICT_STEPS_MAX: usize = 64;
 
-/// Items evicted, at most, while a class is locked for one of them: the others fill the magazine.
+/// Items evicted, at most, when room is needed for one: the class is locked and their buckets are fetched all at once.
 pub const EVICT_BATCH: usize = 8;
 
-/// Chunks a worker keeps to itself per class, at most.
-pub const MAGAZINE_CHUNKS_MAX: usize = 16;
-
-/// Bytes a worker keeps to itself per class, at most; classes of larger chunks keep none.
-pub const MAGAZINE_BYTES_MAX: usize = 16 << 10;
+/// Bytes of chunks evicted, at most, when room is needed for one.
+pub const EVICT_BATCH_BYTES: usize = 16 << 10;
 
 /// CAS numbers a worker takes from the shared counter at a time.
 pub const CAS_BLOCK: u64 = 1 << 10;
@@ -141,7 +138,7 @@ const _: () = assert!(KEY_LEN_MAX <= u8::MAX as usize);
 const _: () = assert!(PIN_VALUE_MIN + REPLY_HEAD_LEN_MAX <= OUTPUT_LEN_MAX / 4);
 const _: () = assert!(LINE_LEN_MAX + 2 <= READ_BUFFER_LEN);
 const _: () = assert!(BUCKET_FILL < BUCKET_SLOTS);
-const _: () = assert!(MAGAZINE_BYTES_MAX <= PAGE_LEN / 16);
+const _: () = assert!(EVICT_BATCH_BYTES <= PAGE_LEN / 16);
 const _: () = assert!(GET_LINE_LEN_MAX >= READ_BUFFER_LEN);
 const _: () = assert!(JOIN_LEN_MAX <= READ_BUFFER_LEN / 4);
 const _: () = assert!(WRITE_AT_ONCE_LEN <= OUTPUT_LEN_MAX);

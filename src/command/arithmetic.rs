@@ -10,8 +10,8 @@
 //! gets longer only when the digits need it; then the store has to find a new chunk.
 //!
 //! What counts as a number is what C's `strtoull` reads: whitespace, a plus, digits; then the end of the value, or
-//! whitespace or a NUL and anything behind it (`1 0` counts as 1, and what was behind it is gone). More than 64 bits is no number. A
-//! minus is refused (memcached takes `-0`, which nobody stores). Up wraps at 2^64, down stops at 0.
+//! whitespace or a NUL and anything behind it (`1 0` counts as 1, and what was behind it is gone). More than 64 bits is
+//! no number. A minus is refused (memcached takes `-0`, which nobody stores). Up wraps at 2^64, down stops at 0.
 
 use super::{Direction, WireError};
 

@@ -1,18 +1,27 @@
 //! A line of text: where it ends, its words, its numbers.
 //!
-//! Words are separated by runs of blanks (0x20, nothing else); every other byte but the newline is part of a word, as for
-//! memcached: tabs, control characters, NUL, anything above 0x7f. A lone newline ends a line; one carriage return
+//! Words are separated by runs of blanks (0x20, nothing else); every other byte but the newline is part of a word, as
+//! for memcached: tabs, control characters, NUL, anything above 0x7f. A lone newline ends a line; one carriage return
 //! right before it belongs to the end, any other is part of a word.
 //!
-//! Words are cut one after the other while they are understood, so that a line is walked once and no list of words exists.
-//! Their ends are searched eight bytes at a time: a call to a wider search costs more than most words are long. Plain digits are
-//! read and cut in the same walk; signs and numbers near 2^64 go a longer way. Not here: what any word means.
+//! Words are cut one after the other while they are understood, so that no list of words exists. Their ends are
+//! searched eight bytes at a time: a call to a wider search costs more than most words are long. Plain digits are read
+//! and cut in the same walk; signs and numbers near 2^64 go a longer way. Not here: what any word means.
 
 /// Where the first newline of `input` is, given that its first `scanned` bytes hold none.
 #[inline]
 pub(super) fn newline(input: &[u8], scanned: usize) -> Option<usize> {
     let from = scanned.min(input.len());
-    memchr::memchr(b'\n', &input[from..]).map(|at| from + at)
+    let near = &input[from..input.len().min(from + NEAR_LEN)];
+    let (eights, _) = near.as_chunks::<8>();
+    for (index, eight) in eights.iter().enumerate() {
+        let marks = marks(u64::from_le_bytes(*eight), b'\n');
+        if marks != 0 {
+            return Some(from + index * 8 + first_mark(marks));
+        }
+    }
+    let searched = from + eights.len() * 8;
+    memchr::memchr(b'\n', &input[searched..]).map(|at| searched + at)
 }
 
 /// A complete line without its end.
@@ -25,19 +34,47 @@ pub(super) fn without_end(line: &[u8]) -> &[u8] {
 /// Length of the word `bytes` begins with: up to the first blank or newline, or all of it.
 #[inline]
 pub(super) fn word_len(bytes: &[u8]) -> usize {
-    let (eights, tail) = bytes.as_chunks::<8>();
+    let (eights, _) = bytes.as_chunks::<8>();
     for (index, eight) in eights.iter().enumerate() {
         let marks = end_marks(u64::from_le_bytes(*eight));
         if marks != 0 {
             return index * 8 + first_mark(marks);
         }
     }
-    // The last eight bytes again, those already seen among them: they hold no mark, so the first mark is the right one.
-    if let Some(last) = bytes.last_chunk::<8>() {
-        let marks = end_marks(u64::from_le_bytes(*last));
-        return if marks == 0 { bytes.len() } else { bytes.len() - 8 + first_mark(marks) };
+    // The last eight bytes again, some of them seen already: those carry no mark, so the first mark is the right one.
+    match bytes.last_chunk::<8>() {
+        Some(last) => match end_marks(u64::from_le_bytes(*last)) {
+            0 => bytes.len(),
+            marks => bytes.len() - 8 + first_mark(marks),
+        },
+        None => short_word_len(bytes),
     }
-    tail.iter().position(|&b| b == b' ' || b == b'\n').unwrap_or(bytes.len())
+}
+
+/// [`word_len`] of fewer than eight bytes: rare, because something follows nearly every word.
+#[inline(never)]
+fn short_word_len(bytes: &[u8]) -> usize {
+    bytes.iter().position(|&b| b == b' ' || b == b'\n').unwrap_or(bytes.len())
+}
+
+/// A blank and 1 to 10 digits, as in nearly every line; and what is behind them. `None` means nothing: see [`Words`].
+#[inline]
+pub(super) fn plain_number(bytes: &[u8]) -> Option<(u64, &[u8])> {
+    let [b' ', digits @ ..] = bytes else {
+        return None;
+    };
+    let mut number = 0_u64;
+    let mut rest = digits;
+    while let [byte, behind @ ..] = rest {
+        let digit = byte.wrapping_sub(b'0');
+        if digit > 9 {
+            break;
+        }
+        number = number.wrapping_mul(10).wrapping_add(u64::from(digit));
+        rest = behind;
+    }
+    let digits_len = digits.len() - rest.len();
+    if digits_len == 0 || digits_len > 10 { None } else { Some((number, rest)) }
 }
 
 /// Number of blanks `bytes` begins with.
@@ -46,12 +83,12 @@ pub(super) fn blanks_len(bytes: &[u8]) -> usize {
     bytes.iter().position(|&b| b != b' ').unwrap_or(bytes.len())
 }
 
-/// Whether no word of `line` is longer than `word_len_max`. Looks at about one byte in `word_len_max` and at none of
+/// Whether no word of `line` is longer than `word_len_max`. Looks at few bytes of a line of short words, and at none of
 /// a line that is no longer than that.
 pub(super) fn words_fit(line: &[u8], word_len_max: usize) -> bool {
     let mut rest = line;
     while rest.len() > word_len_max {
-        // A blank among the first `word_len_max + 1` bytes ends every word that begins before it; go on after the last one.
+        // A blank among the first `word_len_max + 1` bytes ends all words before it; go on after the last such blank.
         match memchr::memrchr(b' ', &rest[..=word_len_max]) {
             Some(at) => rest = &rest[at + 1..],
             None => return false,
@@ -62,8 +99,7 @@ pub(super) fn words_fit(line: &[u8], word_len_max: usize) -> bool {
 
 /// The words of a line, cut one at a time.
 ///
-/// The line's newline is to be among the bytes; what is behind it is never looked at. Without it the words end with the bytes
-/// (a part of a line may be read so), and [`Words::line_end`] tells.
+/// What is behind the line's newline is never looked at; without one the words end with the bytes.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Words<'a> {
     /// What is not cut yet.
@@ -80,13 +116,16 @@ impl<'a> Words<'a> {
     /// The next word; never empty.
     #[inline]
     pub(super) fn word(&mut self) -> Option<&'a [u8]> {
-        let rest = &self.rest[blanks_len(self.rest)..];
-        let len = word_len(rest);
-        let mut word = &rest[..len];
-        if rest.get(len) == Some(&b'\n') {
+        self.rest = &self.rest[blanks_len(self.rest)..];
+        if line_end_len(self.rest).is_some() {
+            return None;
+        }
+        let len = word_len(self.rest);
+        let mut word = &self.rest[..len];
+        if self.rest.get(len) == Some(&b'\n') {
             word = word.strip_suffix(b"\r").unwrap_or(word);
         }
-        self.rest = &rest[word.len()..];
+        self.rest = &self.rest[word.len()..];
         if word.is_empty() { None } else { Some(word) }
     }
 
@@ -117,13 +156,6 @@ impl<'a> Words<'a> {
     pub(super) fn more(&self) -> bool {
         let rest = &self.rest[blanks_len(self.rest)..];
         !rest.is_empty() && line_end_len(rest).is_none()
-    }
-
-    /// Bytes from here to behind the newline, if nothing but the line's end is left. `None` also if the newline is missing.
-    #[inline]
-    pub(super) fn line_end(&self) -> Option<usize> {
-        let blanks = blanks_len(self.rest);
-        line_end_len(&self.rest[blanks..]).map(|len| blanks + len)
     }
 
     /// Length of what is not cut yet.
@@ -206,8 +238,8 @@ pub(super) fn signed(word: &[u8]) -> Option<i64> {
     }
 }
 
-/// Marks, in the top bit of each byte, of the bytes equal to `byte`. Exact up to and including the first (lowest) mark; above
-/// it a carry may set a wrong one.
+/// Marks, in the top bit of each byte, of the bytes equal to `byte`. Exact up to and including the first (lowest) mark;
+/// above it a carry may set a wrong one.
 #[inline]
 fn marks(eight: u64, byte: u8) -> u64 {
     let zero_where_equal = eight ^ (EACH_BYTE * u64::from(byte));
@@ -224,6 +256,9 @@ fn end_marks(eight: u64) -> u64 {
 fn first_mark(marks: u64) -> usize {
     (marks.trailing_zeros() / 8) as usize
 }
+
+/// Bytes searched for a newline here before the wider search is called.
+const NEAR_LEN: usize = 64;
 
 /// Digits that make a number below 2^64 whatever they are.
 const DIGITS_SAFE: usize = 19;
@@ -279,7 +314,7 @@ mod tests {
                 let input = [input, behind.as_bytes()].concat();
                 let mut words = Words::new(&input);
                 assert_eq!(words.word().unwrap_or_default(), line);
-                assert_eq!(words.line_end(), Some(newline(&input, 0).unwrap() + 1 - line.len()));
+                assert_eq!(without_end(&input[..=newline(&input, 0).unwrap()]), line);
                 assert!(!words.more());
                 assert_eq!(words.word(), None);
             }
@@ -316,9 +351,6 @@ mod tests {
         assert_eq!(words.last(), None);
         assert_eq!(Words::new(b"one").last(), Some(&b"one"[..]));
         assert_eq!(Words::new(b"one two \r\nthree\n").last(), Some(&b"two"[..]));
-        assert_eq!(Words::new(b"one").line_end(), None);
-        assert_eq!(Words::new(b" ").line_end(), None);
-        assert_eq!(Words::new(b" one\n").line_end(), None);
     }
 
     #[test]

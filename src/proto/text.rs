@@ -1,15 +1,19 @@
 //! The classic text protocol: one line asks, then a value may follow; lines answer.
 //!
-//! [`parse`] reads one line and stops at the value: the session moves the value from the socket to where it lives. A line of
-//! get is not read to its end either: [`parse`] makes sure that it is complete and that no key in it is too long,
-//! [`next_key`] then hands out its keys, so that the session can stop between two of them when the client does not
-//! read its answers.
+//! [`parse`] reads one line and stops at the value: the session moves the value from the socket to where it lives. A
+//! line of get is not read to its end either: [`parse`] makes sure that it is complete and that no key in it is too
+//! long, [`next_key`] then hands out its keys, so that the session can stop between two of them when the client does
+//! not read its answers.
 //!
 //! ```text
-//!   get k1 k2\r\n                     set k 0 0 5\r\n               set k x 0 5\r\n hello\r\n
-//!   └──┘ Keys                         └────────────┘ Value          └─────────────┘ RefusedValue: skip 7 bytes
-//!       └──┘└─┘└─┘ Key, Key, End                    hello\r\n           to the caller
+//!   get k1 k2\r\n                   set k 0 0 5\r\nhello\r\n          set k x 0 5\r\nhello\r\n
+//!   └──┘ Keys                       └───────────┘ Value              └───────────┘ RefusedValue
+//!       └─┘└┘└──┘ Key, Key, End                  └───────┘ caller's               └───────┘ to be skipped: 7
 //! ```
+//!
+//! Two forms are nearly all there is on the wire: `get <key>`, and `set` with short plain numbers. They have a way of
+//! their own ([`single_get`], and one inside [`parse`]) that walks the line once without knowing that it is complete.
+//! It leads to the same place as the long way; anything unusual takes the latter.
 //!
 //! # Whose rules
 //!
@@ -22,20 +26,21 @@
 //! | blanks before the command; unknown command or `stats` topic; too many words | ERROR (new, old, old) |
 //! | too few words for a value; `verbosity` alone | ERROR (old), nothing skipped: no length was named |
 //! | `cas k 0 0 5` | CLIENT_ERROR bad command line format, and the value is skipped (new) |
-//! | key, flags, lifetime or CAS bad, length too large | CLIENT_ERROR bad command line format (old), and the value is skipped (own) |
-//! | flags of more than 32 bits | the same (own; 1.6.45 cuts them) |
-//! | length negative or no number | the same answer (old), then the connection is closed: commands and value cannot be told apart (own) |
-//! | one word too many, not `noreply`: set, cas, incr, touch, `flush_all`, verbosity | ignored (old); any number of them for version, quit, stats |
+//! | key, flags, lifetime or CAS bad; length too large | same answer (old), and the value is skipped (own) |
+//! | flags of more than 32 bits | the same (own; both cut them) |
+//! | length negative or no number | same answer (old), then closed: what is value, what command? (own) |
+//! | one odd word in place of `noreply` | ignored (old), as is anything behind version, quit, stats |
 //! | `delete k 5` | deletes (new); `delete k x`, `delete k 5 x`: usage (old) |
 //! | one key too long in a get | no key is served (old) |
-//! | a line of more than 2048 bytes that is no get; `POST / HTTP/1.1` | closed (old); however the network cuts the line (own) |
+//! | a line of more than 2048 bytes that is no get | closed (old), however it arrives (own) |
+//! | an unknown command whose last word begins with `HTTP/` | closed (old) |
 //! | NUL, tab, any other control character in a key | part of the key (NUL: own, C strings end there) |
 //! | lifetimes beyond 32 bits | accepted (old) and passed on whole (own; memcached cuts them to 32 bits) |
 //!
-//! `noreply` is recognised as the last word of the commands that take it, if the number of words is right, and then nothing
-//! is answered, errors included (old). What a refused request meant to store is never run as commands (own).
+//! `noreply` is recognised as the last word of the commands that take it, if the number of words is right, and then
+//! nothing is answered, errors included (old). What a refused request meant to store is never run as commands (own).
 
-use super::line::{Words, blanks_len, newline, signed, unsigned, without_end, word_len, words_fit};
+use super::line::{Words, blanks_len, newline, plain_number, signed, unsigned, without_end, word_len, words_fit};
 use super::{Parsed, Request, VERSION, error_line};
 use crate::command::{
     Command, Direction, Out, Outcome, ReplyShape, Report, StatsTopic, StoreRequest, StoreVerb, View, WireError,
@@ -49,8 +54,8 @@ use crate::limits::{GET_LINE_LEN_MAX, KEY_LEN_MAX, LINE_LEN_MAX, REPLY_HEAD_LEN_
 pub enum Line<'a> {
     /// All of it is in the line.
     One(Request<'a>),
-    /// get, gets, gat, gats. At least one key follows in the input, each of 1 to 250 bytes, then the line's end, all of it
-    /// complete: to be drawn with [`next_key`].
+    /// get, gets, gat, gats. At least one key follows in the input, each of 1 to 250 bytes, then the line's end, all of
+    /// it complete: to be drawn with [`next_key`].
     Keys {
         /// The `exptime` of gat and gats as the client wrote it.
         touch: Option<i64>,
@@ -78,17 +83,14 @@ pub enum Line<'a> {
 }
 
 /// Reads one line. `scanned` is how many bytes of `input` earlier calls have found to hold no newline, when they had
-/// the beginning of the same line; 0 for a new one. Kept up to date here: pass the same variable until the line is complete.
+/// the beginning of the same line; 0 for a new one. Kept up to date here: pass the same variable until the line is
+/// complete.
 #[inline]
 pub fn parse<'a>(input: &'a [u8], scanned: &mut usize) -> Parsed<Line<'a>> {
-    if *scanned == 0 {
-        // A set that is all there and well-formed is understood before its end is known to exist: one walk.
-        if let Some((SET, rest)) = first_four(input)
-            && let Ok((request, reply, rest_len)) = storage(StoreVerb::Set, rest)
-            && input.len() - rest_len <= LINE_LEN_MAX + 1
-        {
-            return Parsed::Complete { used: input.len() - rest_len, value: Line::Value(request, reply) };
-        }
+    if *scanned == 0
+        && let Some((request, reply, rest_len)) = plain_set(input)
+    {
+        return Parsed::Complete { used: input.len() - rest_len, value: Line::Value(request, reply) };
     }
     let Some(newline) = newline(input, *scanned) else {
         return unfinished(input, scanned);
@@ -97,18 +99,22 @@ pub fn parse<'a>(input: &'a [u8], scanned: &mut usize) -> Parsed<Line<'a>> {
     if newline > LINE_LEN_MAX && newline > line_len_max(input) {
         return endless(input);
     }
-    other(&input[..=newline])
+    let line = &input[..=newline];
+    match first_four(line) {
+        Some((GET, _)) => keys(line, 4, None, ReplyShape::default()),
+        _ => other(line),
+    }
 }
 
-/// The most common line of all, `get <key>`, if `input` begins with it, complete: its key and the bytes the line took. Says what
-/// [`parse`], [`NextKey::Key`] and [`NextKey::End`] would say in one go; `None` means nothing: ask [`parse`].
+/// The most common line of all, `get <key>`, if `input` begins with it, complete: its key and the bytes the line took.
+/// Says in one go what [`parse`] and [`next_key`] would say in three; `None` means nothing: ask [`parse`].
 #[inline]
 #[must_use]
 pub fn single_get(input: &[u8]) -> Option<(&[u8], usize)> {
     let (GET, rest) = first_four(input)? else {
         return None;
     };
-    // Not further than the longest key's line end: a long line without end, arriving in pieces, is not searched every time.
+    // Not further than the longest key's line end: a long line that arrives in pieces is not searched every time.
     let rest = &rest[..rest.len().min(KEY_LEN_MAX + 2)];
     let len = word_len(rest);
     if rest.get(len) != Some(&b'\n') {
@@ -135,7 +141,8 @@ pub enum NextKey<'a> {
     },
 }
 
-/// The next key of a line that [`parse`] has found to be [`Line::Keys`]; `input` is what is left of it, and anything behind it.
+/// The next key of a line that [`parse`] has found to be [`Line::Keys`]; `input` is what is left of it, and anything
+/// behind it.
 #[inline]
 pub fn next_key(input: &[u8]) -> NextKey<'_> {
     let start = blanks_len(input);
@@ -195,41 +202,62 @@ fn keys<'a>(line: &[u8], at: usize, touch: Option<i64>, reply: ReplyShape) -> Pa
     Parsed::Complete { used: start, value: Line::Keys { touch, reply } }
 }
 
-/// The announcement of a value, from the key on, and how many bytes are left behind the line. An error if anything is wrong
-/// or the line is not complete.
+/// A set as nearly all are: complete, one blank between the words, short numbers without signs. And the number of bytes
+/// behind its line. `None` means nothing: [`store`] knows all there is to know.
 #[inline]
-fn storage(verb: StoreVerb, line: &[u8]) -> Result<(StoreRequest<'_>, ReplyShape, usize), ()> {
-    let mut words = Words::new(line);
-    let key = words.word().filter(|key| key.len() <= KEY_LEN_MAX).ok_or(())?;
-    let flags = words.unsigned().and_then(|flags| u32::try_from(flags).ok()).ok_or(())?;
-    let exptime = words.signed().ok_or(())?;
-    let value_len = words.unsigned().filter(|len| *len <= VALUE_LEN_MAX).ok_or(())?;
-    let value_len = usize::try_from(value_len).map_err(|_| ())?;
-    let verb = match verb {
-        StoreVerb::Cas(_) => StoreVerb::Cas(words.unsigned().ok_or(())?),
-        other => other,
+fn plain_set(input: &[u8]) -> Option<(StoreRequest<'_>, ReplyShape, usize)> {
+    let (SET, rest) = first_four(input)? else {
+        return None;
     };
-    let mut end = words.line_end();
-    let mut quiet = false;
-    if end.is_none() {
-        quiet = words.word() == Some(NOREPLY);
-        end = words.line_end();
+    let (key, rest) = rest.split_at(word_len(rest));
+    let (flags, rest) = plain_number(rest)?;
+    let (exptime, rest) = plain_number(rest)?;
+    let (value_len, rest) = plain_number(rest)?;
+    let (quiet, rest) = match rest {
+        [b'\r', b'\n', behind @ ..] => (false, behind),
+        _ => (true, rest.strip_prefix(b" noreply\r\n")?),
+    };
+    if key.is_empty() || key.len() > KEY_LEN_MAX || value_len > VALUE_LEN_MAX {
+        return None;
     }
-    let rest_len = words.rest_len() - end.ok_or(())?;
-    Ok((StoreRequest { verb, key, flags, exptime, value_len }, reply_unless(quiet), rest_len))
+    let request = StoreRequest {
+        verb: StoreVerb::Set,
+        key,
+        flags: u32::try_from(flags).ok()?,
+        exptime: i64::try_from(exptime).ok()?,
+        value_len: usize::try_from(value_len).ok()?,
+    };
+    Some((request, reply_unless(quiet), rest.len()))
 }
 
 /// The announcement of a value, on a complete line, from the key on.
-fn store<'a>(verb: StoreVerb, line: &'a [u8]) -> Line<'a> {
-    match storage(verb, line) {
-        Ok((request, reply, _)) => Line::Value(request, reply),
-        Err(()) => refused_store(line, matches!(verb, StoreVerb::Cas(_))),
+fn store(verb: StoreVerb, line: &[u8]) -> Line<'_> {
+    match well_formed_store(verb, line) {
+        Some((request, reply)) => Line::Value(request, reply),
+        None => refused_store(line, matches!(verb, StoreVerb::Cas(_))),
     }
+}
+
+fn well_formed_store(verb: StoreVerb, line: &[u8]) -> Option<(StoreRequest<'_>, ReplyShape)> {
+    let mut words = Words::new(line);
+    let key = words.word().filter(|key| key.len() <= KEY_LEN_MAX)?;
+    let flags = u32::try_from(words.unsigned()?).ok()?;
+    let exptime = words.signed()?;
+    let value_len = words.unsigned().filter(|len| *len <= VALUE_LEN_MAX)?;
+    let value_len = usize::try_from(value_len).ok()?;
+    let verb = match verb {
+        StoreVerb::Cas(_) => StoreVerb::Cas(words.unsigned()?),
+        other => other,
+    };
+    let quiet = words.word() == Some(NOREPLY);
+    if words.more() {
+        return None;
+    }
+    Some((StoreRequest { verb, key, flags, exptime, value_len }, reply_unless(quiet)))
 }
 
 /// Something is wrong with the announcement of a value: what, and what is to be done about the value.
 #[cold]
-#[inline(never)]
 fn refused_store<'a>(line: &[u8], is_cas: bool) -> Line<'a> {
     let mut words = Words::new(line);
     let (_key, _flags, _exptime) = (words.word(), words.word(), words.word());
@@ -249,6 +277,7 @@ fn refused_store<'a>(line: &[u8], is_cas: bool) -> Line<'a> {
 }
 
 /// A complete line, its end included.
+#[inline(never)]
 fn other<'a>(line: &'a [u8]) -> Parsed<Line<'a>> {
     let (verb, rest) = line.split_at(word_len(line));
     let verb = if rest == b"\n" { without_end(line) } else { verb };
@@ -440,8 +469,8 @@ const BLANKS_BEFORE_GET_MAX: usize = 100;
 
 // ---- answering --------------------------------------------------------------------------------------------------
 
-/// Answers. A hit needs [`REPLY_HEAD_LEN_MAX`] bytes beside its value; an [`Outcome`] may be encoded under a lock if room for
-/// that was made before.
+/// Answers. A hit takes at most [`REPLY_HEAD_LEN_MAX`] bytes beside its value: with room made for those before, it may
+/// be encoded under a lock.
 #[inline]
 pub fn encode<O: Out>(reply: ReplyShape, outcome: Outcome<'_>, out: &mut O) {
     if reply.quiet {

@@ -25,7 +25,7 @@ use crate::command::{Command, Context, Out, Outcome, ReplyShape, StoreRequest, S
 use crate::limits::{
     BATCH_REQUESTS_MAX, DIRECT_READ_MIN, OUTPUT_LEN_MAX, PIN_VALUE_MIN, REPLY_HEAD_LEN_MAX, WAIT_VALUE_MAX,
 };
-use crate::proto::text::{Line, NextKey, encode, next_key, parse};
+use crate::proto::text::{Line, NextKey, encode, next_key, parse, single_get};
 use crate::proto::{Parsed, Request};
 use crate::store::{Hash, Reservation, Store, Value};
 use arrayvec::ArrayVec;
@@ -104,8 +104,19 @@ struct Planned<'a> {
 }
 
 enum Step<'a> {
-    Key { key: &'a [u8], keys: Keys },
-    Put { request: StoreRequest<'a>, value: &'a [u8], reply: ReplyShape },
+    /// A get line of one key, its end included.
+    Single {
+        key: &'a [u8],
+    },
+    Key {
+        key: &'a [u8],
+        keys: Keys,
+    },
+    Put {
+        request: StoreRequest<'a>,
+        value: &'a [u8],
+        reply: ReplyShape,
+    },
     One(Request<'a>),
 }
 
@@ -356,6 +367,13 @@ fn plan<'a>(
             };
             continue;
         }
+        if *scanned == 0
+            && let Some((key, len)) = single_get(rest)
+        {
+            used += len;
+            push(store, batch, key, Step::Single { key }, used);
+            continue;
+        }
         let Parsed::Complete { used: len, value: line } = parse(rest, scanned) else { return (used, Ahead::Partial) };
         let behind = &rest[len..];
         match line {
@@ -413,9 +431,14 @@ fn key_of<'a>(command: &Command<'a>) -> &'a [u8] {
 #[inline]
 fn run<O: Out>(cx: &mut Context<'_>, hash: Hash, step: Step<'_>, out: &mut O) -> Option<Stop> {
     match step {
+        Step::Single { key } => {
+            let reply = ReplyShape::default();
+            read_key(cx, hash, key, Keys { touch: None, reply }, out);
+            execute(cx, hash, Command::EndOfKeys, |outcome| encode(reply, outcome, out));
+            None
+        }
         Step::Key { key, keys } => {
-            out.make_room(PIN_VALUE_MIN + REPLY_HEAD_LEN_MAX);
-            execute(cx, hash, Command::Get { key, touch: keys.touch }, |outcome| encode(keys.reply, outcome, out));
+            read_key(cx, hash, key, keys, out);
             None
         }
         Step::Put { request, value, reply } => {
@@ -436,6 +459,12 @@ fn run<O: Out>(cx: &mut Context<'_>, hash: Hash, step: Step<'_>, out: &mut O) ->
             })
         }
     }
+}
+
+#[inline]
+fn read_key<O: Out>(cx: &mut Context<'_>, hash: Hash, key: &[u8], keys: Keys, out: &mut O) {
+    out.make_room(PIN_VALUE_MIN + REPLY_HEAD_LEN_MAX);
+    execute(cx, hash, Command::Get { key, touch: keys.touch }, |outcome| encode(keys.reply, outcome, out));
 }
 
 fn answer<O: Out>(reply: ReplyShape, error: WireError, out: &mut O) {

@@ -1,17 +1,17 @@
 //! One region of memory for all items, and the names of places in it.
 //!
 //! ```text
-//!  byte 0         1 MiB           2 MiB                        (memory + 1 MiB)
-//!  +--------------+---------------+---------------+-- ... --+
-//!  | superblock   | page 1        | page 2        |         |
-//!  +--------------+---------------+---------------+-- ... --+
-//!                 | chunk | chunk | chunk | ..rest|
-//!                   ^ ItemId = byte offset / unit
+//!  byte 0          1 MiB           2 MiB                    memory
+//!  +---------------+---------------+---------------+-- ... --+------------+
+//!  | page 0        | page 1        | page 2        |         | superblock |
+//!  +---------------+---------------+---------------+-- ... --+------------+
+//!                  | chunk | chunk | chunk | ..rest|
+//!                    ^ ItemId = byte offset / unit + 1
 //! ```
 //!
 //! An [`ItemId`] is an offset, never an address: half the size of a pointer, checked against the region on every use,
 //! and as good in another process that maps the same memory elsewhere. The unit is 8 bytes for up to 32 GiB and doubles with the
-//! memory. Page 0 holds the superblock alone, so that no chunk has the id zero.
+//! memory. The one is added so that no chunk has the id zero; the superblock lies behind the pages so that it costs no page.
 //!
 //! Not here: who owns a chunk (`pages.rs`) and what is in it (`item.rs`).
 
@@ -19,13 +19,13 @@ use super::item::Header;
 use super::sizes::ClassId;
 use super::table::Bucket;
 use crate::limits::PAGE_LEN;
-use crate::sys::memory::{Region, Zeroed, prefetch};
+use crate::sys::memory::{Backing, Region, Zeroed, prefetch};
 use std::io;
 use std::num::NonZeroU32;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 
-/// The name of a chunk: its offset in the arena, in units. `Option<ItemId>` is four bytes.
+/// The name of a chunk: its offset in the arena, in units, plus one. `Option<ItemId>` is four bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) struct ItemId(NonZeroU32);
 
@@ -43,7 +43,7 @@ impl ItemId {
     }
 }
 
-/// A page's place in the arena, from 1.
+/// A page's place in the arena, from 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) struct PageId(pub(super) u32);
 
@@ -57,7 +57,7 @@ impl Unit {
     /// The smallest unit with which 32 bits reach over this much memory.
     pub(super) fn for_memory(memory_len: u64) -> Self {
         let mut shift = 3;
-        while (memory_len + PAGE_LEN as u64) >> shift > u64::from(u32::MAX) {
+        while memory_len >> shift >= u64::from(u32::MAX) {
             shift += 1;
         }
         Self { shift }
@@ -77,7 +77,7 @@ pub(super) struct Page {
     class: AtomicU8,
     /// Chunks cut from the page so far, from its beginning; the rest has never been a chunk of this class.
     pub(super) carved: AtomicU32,
-    /// Chunks that are not in the class's free list: linked, reserved or in a magazine. <= carved.
+    /// Chunks that are not in the class's free list: linked, reserved or pinned. <= carved.
     pub(super) used: AtomicU32,
     /// The page is being emptied: none of its chunks is in the free list, and none may go there.
     pub(super) draining: AtomicBool,
@@ -121,18 +121,21 @@ const LAYOUT_VERSION: u64 = 1;
 // SAFETY: a bucket is made of atomic integers only (zero is a value, no drop) and aligned to 64.
 unsafe impl Zeroed for Bucket {}
 
-const _: () = assert!(size_of::<Superblock>() <= PAGE_LEN);
+/// Bytes behind the pages.
+const SUPERBLOCK_LEN: usize = 4096;
+
+const _: () = assert!(size_of::<Superblock>() <= SUPERBLOCK_LEN);
 const _: () = assert!(align_of::<Header>() <= 8);
 
 impl Arena {
     /// Reserves room for `page_count` pages.
     pub(super) fn new(page_count: u32, with_cas: bool) -> io::Result<Self> {
-        let len = (page_count as usize + 1) * PAGE_LEN;
+        let len = page_count as usize * PAGE_LEN + SUPERBLOCK_LEN;
         let arena = Self {
-            region: Region::reserve(len)?,
+            region: Region::reserve(len, Backing::Huge)?,
             unit: Unit::for_memory(u64::from(page_count) * PAGE_LEN as u64),
             header_len: if with_cas { size_of::<Header>() + 8 } else { size_of::<Header>() },
-            pages: (0..=page_count).map(|_| Page::default()).collect(),
+            pages: (0..page_count).map(|_| Page::default()).collect(),
         };
         let superblock = arena.superblock();
         superblock.magic.store(MAGIC, Ordering::Relaxed);
@@ -144,9 +147,12 @@ impl Arena {
     }
 
     fn superblock(&self) -> &Superblock {
-        // SAFETY: page 0 is at the region's base, page-aligned, zeroed, longer than a superblock, and never a chunk; the
+        let offset = self.pages.len() * PAGE_LEN;
+        // SAFETY: the region is longer than its pages by a superblock.
+        let place = unsafe { self.region.base().add(offset) };
+        // SAFETY: aligned as pages are, zeroed, inside the region, and in no page, so never part of a chunk; the
         // superblock is made of atomics, so sharing it is sound.
-        unsafe { self.region.base().cast::<Superblock>().as_ref() }
+        unsafe { place.cast::<Superblock>().as_ref() }
     }
 
     pub(super) fn unit(&self) -> Unit {
@@ -164,7 +170,7 @@ impl Arena {
     }
 
     pub(super) fn page_count(&self) -> u32 {
-        u32::try_from(self.pages.len() - 1).expect("made from a u32")
+        u32::try_from(self.pages.len()).expect("made from a u32")
     }
 
     #[inline]
@@ -173,7 +179,7 @@ impl Arena {
     }
 
     pub(super) fn pages(&self) -> impl Iterator<Item = (PageId, &Page)> {
-        (1..).zip(self.pages.iter().skip(1)).map(|(id, page)| (PageId(id), page))
+        (0..).zip(&self.pages).map(|(id, page)| (PageId(id), page))
     }
 
     /// The page a chunk lies in.
@@ -186,13 +192,13 @@ impl Arena {
     pub(super) fn chunk_id(&self, page: PageId, index: u32, chunk_len: usize) -> ItemId {
         let offset = page.0 as usize * PAGE_LEN + index as usize * chunk_len;
         debug_assert!(index as usize * chunk_len + chunk_len <= PAGE_LEN);
-        let id = u32::try_from(offset >> self.unit.shift).expect("the unit was chosen so that ids are 32 bits");
-        ItemId::from_bits(id).expect("page 0 has no chunks")
+        let id = u32::try_from((offset >> self.unit.shift) + 1).expect("the unit was chosen so that ids are 32 bits");
+        ItemId::from_bits(id).expect("one was added")
     }
 
     #[inline]
     fn offset(&self, id: ItemId) -> usize {
-        (id.bits() as usize) << self.unit.shift
+        (id.bits() as usize - 1) << self.unit.shift
     }
 
     /// The header of a chunk. Any bits are a header, so a stale id misleads and no more.
@@ -251,7 +257,7 @@ mod tests {
     #[test]
     fn ids_and_pages_agree() {
         let arena = Arena::new(3, true).expect("3 MiB can be mapped");
-        for page in 1..=3 {
+        for page in 0..3 {
             for index in [0, 1, 5] {
                 let id = arena.chunk_id(PageId(page), index, 96);
                 assert_eq!(arena.page_of(id), PageId(page));

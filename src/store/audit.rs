@@ -15,7 +15,7 @@ pub struct Census {
     pub bytes: u64,
     /// Pages that a class has.
     pub pages: u32,
-    /// Chunks in no item, free list or magazine: reserved or pinned.
+    /// Chunks in no item and no free list: reserved or pinned.
     pub held: u64,
 }
 
@@ -28,11 +28,9 @@ impl Store {
     pub fn audit(&self, locals: &[&Local]) -> Census {
         let mut census = Census::default();
         let linked = self.audit_index(&mut census);
-        let magazines: HashSet<ItemId> =
-            locals.iter().flat_map(|local| local.magazines.iter().flatten().map(super::Chunk::id)).collect();
         let mut queued = 0;
         for class in &self.inner.classes {
-            queued += self.audit_class(class, &linked, &magazines, &mut census);
+            queued += self.audit_class(class, &linked, &mut census);
         }
         assert_eq!(queued, linked.len(), "every item of the index is in one queue");
         let given_back: HashSet<_> = self.inner.pool.given_back().into_iter().collect();
@@ -75,13 +73,7 @@ impl Store {
     }
 
     /// One class: queues well linked and made of items of the index, free list disjoint from them, pages' counts right.
-    fn audit_class(
-        &self,
-        class: &super::Class,
-        linked: &HashMap<ItemId, usize>,
-        magazines: &HashSet<ItemId>,
-        census: &mut Census,
-    ) -> usize {
+    fn audit_class(&self, class: &super::Class, linked: &HashMap<ItemId, usize>, census: &mut Census) -> usize {
         let arena = &self.inner.arena;
         let mut guard = class.lock();
         let mut queued = HashSet::new();
@@ -111,10 +103,9 @@ impl Store {
                 let header = arena.header(id);
                 assert_eq!(header.is_linked(), queued.contains(&id), "a chunk says whether it is an item");
                 assert_eq!(header.is_free(), free.contains(&id), "a chunk says whether it is free");
-                assert!(!(magazines.contains(&id) && (header.is_linked() || header.is_free())), "magazines own");
                 let draining = page.draining.load(Ordering::Relaxed);
                 assert!(!(draining && header.is_free()), "a draining page has no free chunk");
-                used += u32::from(header.is_linked() || magazines.contains(&id));
+                used += u32::from(header.is_linked());
             }
             let counted = page.used.load(Ordering::Relaxed);
             assert!(used <= counted && counted <= carved, "a page knows how many of its chunks are used");

@@ -14,14 +14,15 @@
 //! when it has come to a tail. From a queue to an item is against the lock order, so the item's bucket is only tried; an item
 //! that is held by somebody goes back to the head.
 
-use super::arena::{Arena, ItemId, PageId};
+use super::arena::{Arena, ItemId, Page, PageId};
+use super::expiry::stamp_age;
 use super::hash::Hash;
 use super::item::{Chunk, Linked, Segment};
 use super::pages::{Class, ClassGuard};
 use super::table::BucketGuard;
 use super::{Inner, Local};
 use crate::clock::Now;
-use crate::limits::{EVICT_BATCH, EVICT_STEPS_MAX};
+use crate::limits::{EVICT_BATCH, EVICT_BATCH_BYTES, EVICT_STEPS_MAX};
 use crate::settings::LruMode;
 use crate::stats::Block;
 use arrayvec::ArrayVec;
@@ -34,6 +35,12 @@ const WARM_PCT: u32 = 40;
 /// Uses that make an item of HOT or WARM worth keeping (memcached's second hit).
 const ACTIVE_USES: u8 = 2;
 
+/// Queues in the order in which victims are taken from them.
+const VICTIM_ORDER: [Segment; 4] = [Segment::Cold, Segment::Hot, Segment::Warm, Segment::Temp];
+
+/// A chunk this many times as long as needed is taken before the last page of another class.
+const LARGER_MAX: usize = 2;
+
 /// What became of the item at a tail.
 enum Fate {
     /// Its chunk is ours.
@@ -44,23 +51,38 @@ enum Fate {
     Kept,
 }
 
+impl ClassGuard<'_> {
+    /// The item that would be looked at first if room were needed.
+    fn next_victim(&mut self) -> Option<ItemId> {
+        VICTIM_ORDER.into_iter().find_map(|segment| self.queue(segment).tail)
+    }
+
+    /// How well the class can do without a page: pages, then seconds since its next victim was used.
+    /// None if it has no victim, which then is true of its pages as well: all reserved or pinned.
+    fn wealth(mut self, arena: &Arena, stamp: u32) -> Option<(u32, u32)> {
+        let idle_secs = stamp_age(arena.header(self.next_victim()?).access(), stamp);
+        Some((self.state.page_count, idle_secs))
+    }
+}
+
 impl Inner {
     /// A chunk for a class that has none free, from wherever it can be had.
     #[cold]
     pub(super) fn make_room(&self, local: &mut Local, class: &Class, now: Now) -> Option<Chunk> {
-        if let Some(chunk) = self.evict_for(local, class, now) {
-            return Some(chunk);
-        }
-        if self.config.evict && self.drain_a_page(local, class, now) {
-            let mut guard = class.lock();
-            if let Some(chunk) = guard.take(&self.arena, &self.pool) {
-                return Some(chunk);
-            }
-        }
-        self.larger_chunk(local, class, now)
+        self.evict_for(local, class, now)
+            .or_else(|| self.drained_chunk(local, class, 2, now))
+            .or_else(|| self.larger_chunk(local, class, LARGER_MAX, now))
+            .or_else(|| self.drained_chunk(local, class, 1, now))
+            .or_else(|| self.larger_chunk(local, class, usize::MAX, now))
     }
 
-    /// Evicts from a class's own queues: one chunk to return, and a few more for the magazine while its lock is held.
+    /// A chunk of a page that is taken from another class, one that has at least `page_count_min`.
+    fn drained_chunk(&self, local: &mut Local, class: &Class, page_count_min: u32, now: Now) -> Option<Chunk> {
+        let drained = self.config.evict && self.drain_a_page(local, class, page_count_min, now);
+        drained.then(|| class.lock().take(&self.arena, &self.pool)).flatten()
+    }
+
+    /// Evicts from a class's own queues: one chunk to return, and a few more for the free list while the class is locked.
     fn evict_for(&self, local: &mut Local, class: &Class, now: Now) -> Option<Chunk> {
         let mut guard = class.lock();
         if let Some(chunk) = guard.take(&self.arena, &self.pool) {
@@ -69,15 +91,13 @@ impl Inner {
         if !self.config.evict {
             return None;
         }
-        let want = (local.magazine_room(class.id) + 1).min(EVICT_BATCH);
+        let want = (EVICT_BATCH_BYTES / class.chunk_len).clamp(1, EVICT_BATCH);
         let mut won: ArrayVec<Chunk, EVICT_BATCH> = ArrayVec::new();
         let removed = self.evict(&mut guard, &local.stats, want, now, &mut won);
         local.item_delta -= removed;
         let chunk = won.pop();
         for spare in won {
-            if let Err(spare) = local.keep(spare) {
-                guard.give(&self.arena, &self.pool, spare);
-            }
+            guard.give(&self.arena, &self.pool, spare);
         }
         chunk
     }
@@ -96,12 +116,7 @@ impl Inner {
             if self.config.lru == LruMode::Segmented {
                 self.rebalance(guard, stats);
             }
-            let Some(segment) = [Segment::Cold, Segment::Hot, Segment::Warm, Segment::Temp]
-                .into_iter()
-                .find(|&segment| guard.queue(segment).count > 0)
-            else {
-                break;
-            };
+            let Some(segment) = VICTIM_ORDER.into_iter().find(|&segment| guard.queue(segment).count > 0) else { break };
             // Hash a few victims first, so that their buckets are on their way while the first one is unlinked.
             let victims: ArrayVec<(ItemId, Hash), EVICT_BATCH> = guard
                 .queue(segment)
@@ -202,17 +217,20 @@ impl Inner {
         }
     }
 
-    /// Empties one page of the class that has the most, so that the pool has one for `wanting`. Whether it has.
-    fn drain_a_page(&self, local: &mut Local, wanting: &Class, now: Now) -> bool {
+    /// Empties one page of another class, so that the pool has one for `wanting`: one that is empty already, or one of the class
+    /// that has the most (of several such, the one whose next victim has been idle longest). Whether the pool has one.
+    fn drain_a_page(&self, local: &mut Local, wanting: &Class, page_count_min: u32, now: Now) -> bool {
+        if self.release_unused_page(wanting) {
+            return true;
+        }
         let donor = self
             .classes
             .iter()
             .filter(|class| class.id != wanting.id)
-            .map(|class| (class.lock().state.page_count, class))
-            .filter(|(page_count, _)| *page_count > 1)
-            .max_by_key(|(page_count, _)| *page_count);
+            .filter_map(|class| Some((class.lock().wealth(&self.arena, self.stamp(now))?, class)))
+            .filter(|((page_count, _), _)| *page_count >= page_count_min)
+            .max_by_key(|(wealth, _)| *wealth);
         let Some((_, donor)) = donor else { return false };
-        self.empty_magazine(local, donor);
         let Some((page, chunk_count)) = self.begin_drain(donor) else { return false };
         local.stats.slabs_moved.add(1);
         let mut index = 0;
@@ -220,7 +238,7 @@ impl Inner {
             // The class is let go every so often: others store in it meanwhile.
             let mut guard = donor.lock();
             let end = chunk_count.min(index + u32::try_from(EVICT_STEPS_MAX).unwrap_or(u32::MAX));
-            while index < end && self.arena.page(page).class() == Some(donor.id) {
+            while index < end && self.is_draining(donor, page, index) {
                 self.drain_chunk(&mut guard, local, page, index, now);
                 index += 1;
             }
@@ -229,11 +247,32 @@ impl Inner {
         self.pool.free_count() > 0
     }
 
+    /// Whether this chunk of the page still is one to look at: the page may have gone to the pool and come back meanwhile.
+    fn is_draining(&self, donor: &Class, page: PageId, index: u32) -> bool {
+        let page = self.arena.page(page);
+        page.class() == Some(donor.id)
+            && page.draining.load(Ordering::Relaxed)
+            && index < page.carved.load(Ordering::Relaxed)
+    }
+
+    /// Gives a page back of which another class uses nothing. Whether there was one.
+    fn release_unused_page(&self, wanting: &Class) -> bool {
+        let unused = |page: &Page| {
+            page.class().is_some_and(|class| class != wanting.id) && page.used.load(Ordering::Relaxed) == 0
+        };
+        self.arena.pages().filter(|(_, page)| unused(page)).any(|(id, page)| {
+            // Looked at again under the class's lock; what was seen without it is a hint.
+            let Some(class) = page.class() else { return false };
+            let mut guard = self.class(class).lock();
+            let still = page.class() == Some(class) && unused(page) && !page.draining.load(Ordering::Relaxed);
+            still && guard.drain(&self.arena, &self.pool, id) == 0
+        })
+    }
+
     /// Picks the page of the item that would be evicted next, and begins to drain it.
     fn begin_drain(&self, donor: &Class) -> Option<(PageId, u32)> {
         let mut guard = donor.lock();
-        let queues = [Segment::Cold, Segment::Hot, Segment::Warm, Segment::Temp];
-        let oldest = queues.into_iter().find_map(|segment| guard.queue(segment).tail)?;
+        let oldest = guard.next_victim()?;
         let page = self.arena.page_of(oldest);
         if self.arena.page(page).draining.load(Ordering::Relaxed) {
             return None;
@@ -256,9 +295,13 @@ impl Inner {
         local.item_delta -= 1;
     }
 
-    /// A chunk of the next larger class that has or can make one: better wasteful than refused.
-    fn larger_chunk(&self, local: &mut Local, class: &Class, now: Now) -> Option<Chunk> {
-        self.classes[class.id.index() + 1..].iter().find_map(|larger| self.evict_for(local, larger, now))
+    /// A chunk of the next larger class that has or can make one, up to `times` the size: better wasteful than refused.
+    fn larger_chunk(&self, local: &mut Local, class: &Class, times: usize, now: Now) -> Option<Chunk> {
+        let len_max = class.chunk_len.saturating_mul(times);
+        self.classes[class.id.index() + 1..]
+            .iter()
+            .take_while(|larger| larger.chunk_len <= len_max)
+            .find_map(|larger| self.evict_for(local, larger, now))
     }
 
     /// The hash of a linked item's key.

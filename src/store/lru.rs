@@ -95,7 +95,7 @@ mod tests {
                 chunk.id()
             })
             .collect();
-        assert_eq!(arena.page_of(ids[0]), PageId(1));
+        assert_eq!(arena.page_of(ids[0]), PageId(0));
         let order = |guard: &mut ClassGuard<'_>, segment| guard.queue(segment).from_tail(&arena).collect::<Vec<_>>();
         assert_eq!(order(&mut guard, Segment::Hot), ids);
         guard.requeue(&arena, ids[1], Segment::Hot);

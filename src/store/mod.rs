@@ -10,8 +10,9 @@
 //!
 //! **Lock order**: bucket → class → pool, see `locks.rs`. From a queue to a bucket is *try* only.
 //!
-//! **Threads**: everything is shared but [`Local`], of which each thread that uses the store has one: chunks at hand
-//! (*magazines*), a block of CAS numbers, counters. No operation takes a lock that all operations take.
+//! **Threads**: everything is shared but [`Local`], of which each thread that uses the store has one: a block of CAS numbers
+//! and counters. No operation takes a lock that all operations take; there are no chunks at hand per thread, because a chunk that
+//! an idle thread keeps is one that no page can be emptied of, and taking one costs a class's lock that linking it takes anyway.
 //!
 //! **Reading** copies short values out under the bucket's lock, in the caller's closure; long ones are pinned ([`Pinned`]) and
 //! stay where they are, whatever becomes of their item. **Writing** is in `write.rs`.
@@ -38,11 +39,10 @@ pub use sizes::ClassId;
 pub use write::{Condition, Draft, Refused, Reservation, Side, Stored};
 
 use crate::clock::Now;
-use crate::limits::{ACCESS_LAG_SECS, CAS_BLOCK, MAGAZINE_BYTES_MAX, MAGAZINE_CHUNKS_MAX, PAGE_LEN, PIN_VALUE_MIN};
+use crate::limits::{ACCESS_LAG_SECS, CAS_BLOCK, PAGE_LEN, PIN_VALUE_MIN};
 use crate::settings::LruMode;
 use crate::stats::Block;
 use arena::{Arena, ItemId, Unit};
-use arrayvec::ArrayVec;
 use crossbeam_utils::CachePadded;
 use expiry::{STAMP_MASK, stamp_age, stamp_at_or_before};
 use hash::Hasher;
@@ -118,14 +118,12 @@ const ITEM_DELTA_MAX: i64 = 32;
 /// Smallest item there is, for sizing the index: a header, a key, and hardly a value.
 const ITEM_LEN_LEAST: usize = 48;
 
-/// What one thread owns of the store. On drop its chunks go back.
+/// What one thread owns of the store.
 #[derive(Debug)]
 pub struct Local {
     /// The thread's counters.
     pub stats: Arc<CachePadded<Block>>,
     inner: Arc<Inner>,
-    /// Chunks at hand, by class.
-    magazines: Box<[ArrayVec<Chunk, MAGAZINE_CHUNKS_MAX>]>,
     /// CAS numbers at hand: next and end.
     cas: (u64, u64),
     /// Items linked less items unlinked that the shared count does not know of.
@@ -245,8 +243,7 @@ impl Store {
     /// One thread's part. `stats` must be the thread's own block.
     #[must_use]
     pub fn local(&self, stats: Arc<CachePadded<Block>>) -> Local {
-        let magazines = self.inner.classes.iter().map(|_| ArrayVec::new()).collect();
-        Local { stats, inner: Arc::clone(&self.inner), magazines, cas: (0, 0), item_delta: 0 }
+        Local { stats, inner: Arc::clone(&self.inner), cas: (0, 0), item_delta: 0 }
     }
 
     /// A key's hash; computed once per request and handed to everything else.
@@ -514,85 +511,26 @@ impl Inner {
         let id = slot.id();
         let class = self.class_of(id);
         guard.remove(slot);
-        let chunk = self.unlink(&local.stats, &guard, id, class);
-        drop(guard);
+        self.unlink(&local.stats, &guard, id, class);
         local.item_delta -= 1;
-        if let Some(chunk) = chunk {
-            local.give(chunk);
-        }
     }
 
-    /// Takes an item that is in no slot any more out of its queue; its chunk, unless a reader has it pinned.
-    fn unlink(&self, stats: &Block, guard: &BucketGuard<'_>, id: ItemId, class: &Class) -> Option<Chunk> {
+    /// Takes an item that is in no slot any more out of its queue, and frees its chunk, unless a reader has it pinned.
+    fn unlink(&self, stats: &Block, guard: &BucketGuard<'_>, id: ItemId, class: &Class) {
         let shape = self.arena.shape_of(Linked::vouched(id, guard));
         let header = self.arena.header(id);
         let mut class_guard = class.lock();
         class_guard.dequeue(&self.arena, id);
         header.mark_unlinked();
-        drop(class_guard);
+        if self.arena.orphan(id, class.chunk_len, shape.value_len) {
+            class_guard.give(&self.arena, &self.pool, Chunk::owned(id, class.id));
+        }
         stats.bytes.sub(shape.item_len as u64);
         stats.curr_items.sub(1);
-        self.arena.orphan(id, class.chunk_len, shape.value_len).then(|| Chunk::owned(id, class.id))
-    }
-
-    /// Gives a thread's chunks of a class back to it.
-    fn empty_magazine(&self, local: &mut Local, class: &Class) {
-        let magazine = &mut local.magazines[class.id.index()];
-        if magazine.is_empty() {
-            return;
-        }
-        let mut guard = class.lock();
-        for chunk in magazine.drain(..) {
-            guard.give(&self.arena, &self.pool, chunk);
-        }
     }
 }
 
 impl Local {
-    /// How many chunks of a class a thread may keep.
-    fn magazine_len_max(&self, class: ClassId) -> usize {
-        (MAGAZINE_BYTES_MAX / self.inner.class(class).chunk_len).min(MAGAZINE_CHUNKS_MAX)
-    }
-
-    fn magazine_room(&self, class: ClassId) -> usize {
-        self.magazine_len_max(class).saturating_sub(self.magazines[class.index()].len())
-    }
-
-    /// Keeps a chunk at hand if there is room for it.
-    fn keep(&mut self, chunk: Chunk) -> Result<(), Chunk> {
-        if self.magazine_room(chunk.class()) == 0 {
-            return Err(chunk);
-        }
-        self.magazines[chunk.class().index()].push(chunk);
-        Ok(())
-    }
-
-    /// Keeps a chunk, or gives it back to its class, with half of the magazine so that the next ones can be kept.
-    fn give(&mut self, chunk: Chunk) {
-        let Err(chunk) = self.keep(chunk) else { return };
-        let inner = Arc::clone(&self.inner);
-        let mut guard = inner.class(chunk.class()).lock();
-        let magazine = &mut self.magazines[chunk.class().index()];
-        for old in magazine.drain(..magazine.len() / 2) {
-            guard.give(&inner.arena, &inner.pool, old);
-        }
-        guard.give(&inner.arena, &inner.pool, chunk);
-    }
-
-    /// A chunk at hand. One whose page is to go elsewhere is given back instead.
-    #[inline]
-    fn take(&mut self, class: ClassId) -> Option<Chunk> {
-        while let Some(chunk) = self.magazines[class.index()].pop() {
-            let page = self.inner.arena.page(self.inner.arena.page_of(chunk.id()));
-            // Relaxed: if the drain begins just now, the chunk is given back when its item goes.
-            if !page.draining.load(Ordering::Relaxed) {
-                return Some(chunk);
-            }
-            self.inner.class(class).lock().give(&self.inner.arena, &self.inner.pool, chunk);
-        }
-        None
-    }
-
     /// A CAS number that is unique and greater than `old`.
     #[inline]
     fn next_cas(&mut self, old: u64) -> u64 {
@@ -619,11 +557,7 @@ impl Local {
 
 impl Drop for Local {
     fn drop(&mut self) {
-        let inner = Arc::clone(&self.inner);
-        for class in &inner.classes {
-            inner.empty_magazine(self, class);
-        }
-        inner.item_count.fetch_add(self.item_delta, Ordering::Relaxed);
+        self.inner.item_count.fetch_add(self.item_delta, Ordering::Relaxed);
     }
 }
 

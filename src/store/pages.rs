@@ -4,7 +4,7 @@
 //!   pool of pages ──take_page──►  class: page, carved from its beginning as chunks are wanted
 //!        ▲                          │  take                        ▲ give
 //!        │                          ▼                              │
-//!        └── last chunk given ── a Chunk: in a magazine, a Reservation, or linked as an item
+//!        └── last chunk given ── a Chunk: in a Reservation, or linked as an item
 //!            of a draining page
 //! ```
 //!
@@ -67,7 +67,7 @@ struct PoolState {
 
 impl Pool {
     pub(super) fn new(count: u32) -> Self {
-        Self { state: Ranked::new(PoolState { free: Vec::with_capacity(count as usize), fresh: 1, count }) }
+        Self { state: Ranked::new(PoolState { free: Vec::with_capacity(count as usize), fresh: 0, count }) }
     }
 
     fn take(&self) -> Option<PageId> {
@@ -75,7 +75,7 @@ impl Pool {
         if let Some(page) = state.free.pop() {
             return Some(page);
         }
-        (state.fresh <= state.count).then(|| {
+        (state.fresh < state.count).then(|| {
             state.fresh += 1;
             PageId(state.fresh - 1)
         })
@@ -88,7 +88,7 @@ impl Pool {
     /// Pages that a class could have now.
     pub(super) fn free_count(&self) -> u32 {
         let state = self.state.lock(Rank::Pool);
-        u32::try_from(state.free.len()).expect("no more than there are pages") + (state.count + 1 - state.fresh)
+        u32::try_from(state.free.len()).expect("no more than there are pages") + (state.count - state.fresh)
     }
 
     /// Pages given back by a class, for audits.
@@ -106,11 +106,6 @@ impl Class {
     #[inline]
     pub(super) fn lock(&self) -> ClassGuard<'_> {
         ClassGuard { class: self, state: self.state.lock(Rank::Class) }
-    }
-
-    /// The class if nobody has it, whatever else is held.
-    pub(super) fn try_lock(&self) -> Option<ClassGuard<'_>> {
-        self.state.try_lock(Rank::Class).map(|state| ClassGuard { class: self, state })
     }
 }
 
@@ -136,11 +131,6 @@ impl ClassGuard<'_> {
         }
         let id = arena.chunk_id(page_id, index, self.class.chunk_len);
         Some(self.own(arena, id))
-    }
-
-    /// A chunk that costs no new page.
-    pub(super) fn take_at_hand(&mut self, arena: &Arena, pool: &Pool) -> Option<Chunk> {
-        (self.state.free.is_some() || self.state.carving.is_some()).then(|| self.take(arena, pool)).flatten()
     }
 
     fn own(&self, arena: &Arena, id: ItemId) -> Chunk {

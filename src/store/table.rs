@@ -23,7 +23,7 @@ use super::arena::ItemId;
 use super::hash::Hash;
 use super::locks::{Held, Rank, Ranked, word};
 use crate::limits::{BUCKET_FILL, BUCKET_SLOTS, INDEX_LEVEL_MIN};
-use crate::sys::memory::{ZeroedArray, prefetch};
+use crate::sys::memory::{Backing, ZeroedArray, prefetch};
 use arrayvec::ArrayVec;
 use crossbeam_utils::CachePadded;
 use std::io;
@@ -245,8 +245,8 @@ impl Table {
     pub(super) fn new(items_max: usize) -> io::Result<Self> {
         let bucket_count = (items_max / BUCKET_FILL).max(1 << INDEX_LEVEL_MIN).min(u32::MAX as usize);
         Ok(Self {
-            buckets: ZeroedArray::reserve(bucket_count)?,
-            overflow: ZeroedArray::reserve(bucket_count + 1)?,
+            buckets: ZeroedArray::reserve(bucket_count, Backing::Huge)?,
+            overflow: ZeroedArray::reserve(bucket_count + 1, Backing::Small)?,
             geometry: CachePadded::new(AtomicU64::new(Geometry { level: INDEX_LEVEL_MIN, split: 0 }.bits())),
             spill: Ranked::new(Spill { free: 0, fresh: 1, in_use: 0 }),
             splitting: AtomicBool::new(false),
@@ -593,7 +593,7 @@ mod tests {
 
     #[test]
     fn matching_finds_every_lane() {
-        let bucket = &ZeroedArray::<Bucket>::reserve(1).expect("a page")[0];
+        let bucket = &ZeroedArray::<Bucket>::reserve(1, Backing::Small).expect("a page")[0];
         for lane in 0..BUCKET_SLOTS {
             bucket.set(lane, 0x8001 + u16::try_from(lane).expect("small"), Some(id(1)), Meta::default());
         }

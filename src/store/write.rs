@@ -2,9 +2,9 @@
 //! knows it and then linked.
 //!
 //! ```text
-//!   put      value at hand:      lock bucket ─► same class? overwrite : chunk at hand? fill, link
+//!   put      value at hand:      lock bucket ─► same class? overwrite : chunk free? fill, link   
 //!                                     ▲                                        │ no
-//!                                     └── chunk from the class, or room made ◄─┘ (bucket let go meanwhile)
+//!                                     └── room made ◄─┘ (bucket let go meanwhile)         
 //!   reserve  value to come:      chunk ─► Reservation ─► filled by the socket ─► commit: lock bucket, link
 //! ```
 //!
@@ -127,9 +127,7 @@ impl Reservation {
 
 impl Drop for Reservation {
     fn drop(&mut self) {
-        if let Some(chunk) = self.chunk.take() {
-            self.inner.class(chunk.class()).lock().give(&self.inner.arena, &self.inner.pool, chunk);
-        }
+        self.inner.give_back(self.chunk.take());
     }
 }
 
@@ -155,7 +153,7 @@ impl Store {
             let slot = inner.find(&guard, hash, key);
             if let Some(outcome) = inner.unmet(condition, slot, now) {
                 drop(guard);
-                chunk.into_iter().for_each(|chunk| local.give(chunk));
+                inner.give_back(chunk);
                 return Ok(outcome);
             }
             if let Some(slot) = slot
@@ -163,10 +161,10 @@ impl Store {
             {
                 inner.replace_in_place(local, &mut guard, slot, draft, value, now);
                 drop(guard);
-                chunk.into_iter().for_each(|chunk| local.give(chunk));
+                inner.give_back(chunk);
                 return Ok(Stored::Stored);
             }
-            if let Some(mut chunk) = chunk.take().or_else(|| local.take(class)) {
+            if let Some(mut chunk) = inner.usable(chunk.take(), class) {
                 let body = inner.body(&mut chunk);
                 body[..key.len()].copy_from_slice(key);
                 body[key.len()..key.len() + value.len()].copy_from_slice(value);
@@ -267,7 +265,7 @@ impl Store {
             let mut guard = inner.table.lock(hash);
             let Some(slot) = inner.find_live(&guard, hash, key, now) else {
                 drop(guard);
-                spare.into_iter().for_each(|chunk| local.give(chunk));
+                inner.give_back(spare);
                 return Ok(Stored::NotStored);
             };
             let id = slot.id();
@@ -278,7 +276,7 @@ impl Store {
                 Ok(place) => place,
                 Err(refused) => {
                     drop(guard);
-                    spare.into_iter().for_each(|chunk| local.give(chunk));
+                    inner.give_back(spare);
                     return Err(refused);
                 }
             };
@@ -288,10 +286,10 @@ impl Store {
                 header.set_value_len(new_len);
                 inner.changed_in_place(local, slot, bytes.len() as u64, 0, now);
                 drop(guard);
-                spare.into_iter().for_each(|chunk| local.give(chunk));
+                inner.give_back(spare);
                 return Ok(Stored::Stored);
             }
-            if let Some(mut chunk) = inner.usable(local, spare.take(), class) {
+            if let Some(mut chunk) = inner.usable(spare.take(), class) {
                 let old = inner.arena.value(Linked::vouched(id, &guard));
                 let body = inner.body(&mut chunk);
                 let (first, second) = if side == Side::Append { (old, bytes) } else { (bytes, old) };
@@ -348,7 +346,7 @@ impl Store {
                 inner.changed_in_place(local, slot, new_len as u64, old_len as u64, now);
                 break Ok(Some(told));
             }
-            if let Some(mut chunk) = inner.usable(local, spare.take(), class) {
+            if let Some(mut chunk) = inner.usable(spare.take(), class) {
                 let body = inner.body(&mut chunk);
                 body[..key.len()].copy_from_slice(key);
                 let value = &mut body[key.len()..key.len() + new_len];
@@ -363,7 +361,7 @@ impl Store {
                 Err(refused) => break Err(refused.into()),
             }
         };
-        spare.into_iter().for_each(|chunk| local.give(chunk));
+        inner.give_back(spare);
         result
     }
 }
@@ -456,35 +454,28 @@ impl Inner {
         Draft { key, flags: header.flags(), deadline: Deadline(header.deadline()) }
     }
 
-    /// A chunk at hand that is long enough: the spare one, if it still is (the item may have changed meanwhile), or one of the
-    /// magazine's.
-    fn usable(&self, local: &mut Local, spare: Option<Chunk>, class: ClassId) -> Option<Chunk> {
+    /// A chunk that costs no eviction: the spare one, if it is still long enough (the item may have changed meanwhile), or one
+    /// of the class's.
+    fn usable(&self, spare: Option<Chunk>, class: ClassId) -> Option<Chunk> {
         match spare {
             Some(chunk) if chunk.class() >= class => Some(chunk),
-            Some(chunk) => {
-                local.give(chunk);
-                local.take(class)
+            spare => {
+                self.give_back(spare);
+                self.class(class).lock().take(&self.arena, &self.pool)
             }
-            None => local.take(class),
         }
     }
 
-    /// A chunk, by whatever it takes; with a few more for the magazine if they cost nothing.
-    pub(super) fn chunk_for(&self, local: &mut Local, class: ClassId, now: Now) -> Result<Chunk, Refused> {
-        if let Some(chunk) = local.take(class) {
-            return Ok(chunk);
+    /// Frees a chunk that was not needed after all.
+    fn give_back(&self, chunk: Option<Chunk>) {
+        if let Some(chunk) = chunk {
+            self.class(chunk.class()).lock().give(&self.arena, &self.pool, chunk);
         }
-        let class = self.class(class);
-        let mut guard = class.lock();
-        let Some(chunk) = guard.take(&self.arena, &self.pool) else {
-            drop(guard);
-            return self.make_room(local, class, now).ok_or(Refused::NoMemory);
-        };
-        for _ in 0..local.magazine_room(class.id) / 2 {
-            let Some(spare) = guard.take_at_hand(&self.arena, &self.pool) else { break };
-            local.magazines[class.id.index()].push(spare);
-        }
-        Ok(chunk)
+    }
+
+    /// A chunk, by whatever it takes.
+    fn chunk_for(&self, local: &mut Local, class: ClassId, now: Now) -> Result<Chunk, Refused> {
+        self.make_room(local, self.class(class), now).ok_or(Refused::NoMemory)
     }
 
     /// Makes a filled chunk the item of its key, in the place of the one in `slot` if there is one.
@@ -506,17 +497,16 @@ impl Inner {
         header.set_deadline(draft.deadline.0);
         self.arena.set_cas(id, local.next_cas(slot.map_or(0, |slot| self.arena.cas(slot.id()))));
         self.arena.clear_pins(id, class.chunk_len, shape.value_len);
-        let mut freed = None;
         if let Some(slot) = slot {
             let old = slot.id();
-            freed = self.unlink(&local.stats, &guard, old, self.class_of(old));
+            self.unlink(&local.stats, &guard, old, self.class_of(old));
             slot.set_id(id);
             slot.set_meta(slot.meta().restored());
         } else if guard.insert(hash.tag(), id, Meta::default()) {
             local.item_delta += 1;
         } else {
             drop(guard);
-            local.give(chunk);
+            self.give_back(Some(chunk));
             return Err(Refused::NoMemory);
         }
         self.enlist(class, chunk, shape, self.stamp(now));
@@ -524,7 +514,6 @@ impl Inner {
         local.stats.bytes.add(shape.item_len as u64);
         local.stats.curr_items.add(1);
         local.stats.total_items.add(1);
-        freed.into_iter().for_each(|chunk| local.give(chunk));
         local.settle();
         Ok(Stored::Stored)
     }

@@ -10,6 +10,15 @@ use std::marker::PhantomData;
 use std::ops::Deref;
 use std::ptr::NonNull;
 
+/// What the system is to back a region with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Backing {
+    /// Huge pages, if it has them: a random lookup then misses the cache, but not the page table as well.
+    Huge,
+    /// Pages as small as they come, for what is touched here and there.
+    Small,
+}
+
 /// Zeroed, page-aligned memory, unmapped on drop.
 #[derive(Debug)]
 pub struct Region {
@@ -23,21 +32,23 @@ unsafe impl Send for Region {}
 unsafe impl Sync for Region {}
 
 impl Region {
-    /// Reserves `len` bytes, all zero. Asks for huge pages: a random lookup then misses the cache, not the page table
-    /// as well. A kernel without them ignores the wish.
+    /// Reserves `len` bytes, all zero.
     ///
     /// # Errors
     /// The system's, when the address space or the commit limit does not allow it.
     #[cfg(not(miri))]
-    pub fn reserve(len: usize) -> io::Result<Self> {
+    pub fn reserve(len: usize, backing: Backing) -> io::Result<Self> {
         use nix::sys::mman::{MapFlags, MmapAdvise, ProtFlags, madvise, mmap_anonymous};
         let whole = std::num::NonZeroUsize::new(len).ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput))?;
         let flags = MapFlags::MAP_PRIVATE | MapFlags::MAP_NORESERVE;
         // SAFETY: a new anonymous mapping at an address of the kernel's choice touches no memory in use.
         let base = unsafe { mmap_anonymous(None, whole, ProtFlags::PROT_READ | ProtFlags::PROT_WRITE, flags) }?;
-        // SAFETY: the range is the mapping just made; the advice changes how it is backed, not what it holds.
-        let advised = unsafe { madvise(base, len, MmapAdvise::MADV_HUGEPAGE) };
-        debug_assert!(advised.is_ok() || advised.is_err());
+        if backing == Backing::Huge {
+            // SAFETY: the range is the mapping just made; the advice changes how it is backed, not what it holds.
+            let advised = unsafe { madvise(base, len, MmapAdvise::MADV_HUGEPAGE) };
+            // A kernel without huge pages is no reason to do without the memory.
+            let _ = advised;
+        }
         Ok(Self { base: base.cast(), len })
     }
 
@@ -46,7 +57,7 @@ impl Region {
     /// # Errors
     /// When there is no memory.
     #[cfg(miri)]
-    pub fn reserve(len: usize) -> io::Result<Self> {
+    pub fn reserve(len: usize, _backing: Backing) -> io::Result<Self> {
         let layout = Self::layout(len);
         // SAFETY: `layout` has a size greater than zero, by its constructor.
         let base = unsafe { std::alloc::alloc_zeroed(layout) };
@@ -112,9 +123,9 @@ impl<T: Zeroed> ZeroedArray<T> {
     ///
     /// # Errors
     /// As [`Region::reserve`].
-    pub fn reserve(len: usize) -> io::Result<Self> {
+    pub fn reserve(len: usize, backing: Backing) -> io::Result<Self> {
         let bytes = len.checked_mul(size_of::<T>()).ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput))?.max(1);
-        Ok(Self { region: Region::reserve(bytes)?, len, of: PhantomData })
+        Ok(Self { region: Region::reserve(bytes, backing)?, len, of: PhantomData })
     }
 }
 
@@ -152,7 +163,7 @@ mod tests {
 
     #[test]
     fn an_array_is_zero_and_keeps_what_is_written() {
-        let array = ZeroedArray::<AtomicU64>::reserve(1000).expect("a page can be mapped");
+        let array = ZeroedArray::<AtomicU64>::reserve(1000, Backing::Small).expect("a page can be mapped");
         assert!(array.iter().all(|word| word.load(Ordering::Relaxed) == 0));
         array[999].store(7, Ordering::Relaxed);
         assert_eq!(array[999].load(Ordering::Relaxed), 7);
