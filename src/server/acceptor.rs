@@ -12,9 +12,9 @@
 //! It accepts a batch from each listener in turn and remembers which had more, because events are edges. When the system
 //! is out of descriptors, or all inboxes are full, it waits a little instead of spinning. It serves *no* request.
 
-use super::conn::Socket;
 use super::inbox::{Inbox, WAKE};
 use super::listen::{Listener, Peer};
+use super::socket::Socket;
 use crate::limits::{ACCEPT_BACKOFF_MS, ACCEPT_BATCH_MAX};
 use crate::stats::Block;
 use crate::sys::process;

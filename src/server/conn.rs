@@ -23,35 +23,17 @@
 //!
 //! It does *not* know its neighbours: who is served when is the worker's business.
 
+use super::desk::Desk;
 use super::outbox::Outbox;
-use super::spares::Spares;
-use crate::clock::{Now, Tick};
-use crate::command::{Context, Daemon, Out};
-use crate::limits::{
-    JOIN_LEN_MAX, PENDING_LEN_MAX, READ_BUFFER_LEN, ROUND_COST_MIN, TURN_INPUT_MAX, TURN_OUTPUT_MAX, WRITE_AT_ONCE_LEN,
-};
+use super::pending::Pending;
+use super::socket::Socket;
+use crate::clock::Tick;
+use crate::command::{Context, Out};
+use crate::limits::{READ_BUFFER_LEN, ROUND_COST_MIN, TURN_INPUT_MAX, TURN_OUTPUT_MAX, WRITE_AT_ONCE_LEN};
 use crate::session::{Session, Stop};
-use crate::stats::Block;
-use crate::store::Local;
-use crossbeam_utils::CachePadded;
-use mio::event::{Event, Source};
-use mio::net::{TcpStream, UnixStream};
+use mio::event::Event;
 use mio::{Interest, Registry, Token};
-use std::io::{self, ErrorKind, IoSlice, Read, Write};
-use std::net::Shutdown;
-use std::sync::Arc;
-
-/// What a worker has at hand while it serves.
-#[derive(Debug)]
-pub(super) struct Desk {
-    pub daemon: Arc<Daemon>,
-    pub local: Local,
-    pub stats: Arc<CachePadded<Block>>,
-    pub now: Now,
-    /// Where input is read, whosever it is; `READ_BUFFER_LEN` long.
-    pub scratch: Box<[u8]>,
-    pub spares: Spares,
-}
+use std::io::{self, ErrorKind, Read};
 
 /// One client.
 #[derive(Debug)]
@@ -62,10 +44,8 @@ pub(super) struct Conn {
     session: Session,
     /// Answers not written yet; none when idle.
     out: Option<Box<Outbox>>,
-    /// Input not served yet: `pending[consumed..]`; without a buffer when there is none.
-    pending: Vec<u8>,
-    /// At most `pending.len()`; not zero only while `again`.
-    consumed: usize,
+    /// Input not served yet.
+    pending: Pending,
     /// When a byte last went in or out.
     pub active: Tick,
     /// The socket may hold input.
@@ -107,8 +87,7 @@ impl Conn {
             token,
             session: Session::new(),
             out: None,
-            pending: Vec::new(),
-            consumed: 0,
+            pending: Pending::default(),
             active: now,
             readable: false,
             writable: true,
@@ -255,22 +234,18 @@ impl Conn {
     fn feed_pending(&mut self, desk: &mut Desk) -> Stop {
         let out = self.out.get_or_insert_with(|| desk.spares.take_outbox());
         let mut cx = Context { daemon: &desk.daemon, local: &mut desk.local, now: desk.now };
-        let fed = self.session.feed(&mut cx, &self.pending[self.consumed..], &mut **out);
-        self.consumed += fed.used;
+        let fed = self.session.feed(&mut cx, self.pending.rest(), &mut **out);
         self.note_stop(fed.stop);
-        if self.consumed == self.pending.len() {
-            self.drop_pending(desk);
-        } else if !self.again {
-            // Once per run through the input, not once per request.
-            self.pending.drain(..self.consumed);
-            self.consumed = 0;
+        self.pending.consume(fed.used, &mut desk.spares);
+        if !self.again {
+            self.pending.compact();
         }
         fed.stop
     }
 
     /// Reads once, at most `room` bytes, and feeds the session. Gives the bytes read.
     fn read(&mut self, desk: &mut Desk, room: usize) -> io::Result<(usize, Stop)> {
-        debug_assert!(self.consumed == 0 && !self.again, "input is left that should be served first");
+        debug_assert!(!self.again, "input is left that should be served first");
         if self.pending.is_empty()
             && let Some(unfilled) = self.session.unfilled()
         {
@@ -282,52 +257,26 @@ impl Conn {
             self.session.filled(len);
             return Ok((len, self.feed_pending(desk)));
         }
-        let held = self.pending.len();
-        let join = if held <= JOIN_LEN_MAX { held } else { 0 };
-        desk.scratch[..join].copy_from_slice(&self.pending[..join]);
-        let room = room.min(READ_BUFFER_LEN - join);
-        let len = self.socket.read(&mut desk.scratch[join..join + room])?;
+        let joined = self.pending.join(&mut desk.scratch);
+        let room = room.min(READ_BUFFER_LEN - joined);
+        let len = self.socket.read(&mut desk.scratch[joined..joined + room])?;
         if let Some(stop) = self.note_read(desk, len, room) {
             return Ok((len, stop));
         }
-        if held > join {
-            return Ok((len, self.feed_appended(desk, len)));
+        let input = &desk.scratch[..joined + len];
+        if joined == 0 && !self.pending.is_empty() {
+            if self.pending.append(input) {
+                return Ok((len, self.feed_pending(desk)));
+            }
+            log::debug!("connection closed: a request longer than any may be");
+            return Ok((len, Stop::Abort));
         }
-        let input = &desk.scratch[..join + len];
         let out = self.out.get_or_insert_with(|| desk.spares.take_outbox());
         let mut cx = Context { daemon: &desk.daemon, local: &mut desk.local, now: desk.now };
         let fed = self.session.feed(&mut cx, input, &mut **out);
         self.note_stop(fed.stop);
-        self.keep_rest(desk, join, fed.used, join + len);
+        self.pending.keep(input, joined, fed.used, &mut desk.spares);
         Ok((len, fed.stop))
-    }
-
-    /// Feeds a long line that goes on with `len` bytes of the scratch.
-    fn feed_appended(&mut self, desk: &mut Desk, len: usize) -> Stop {
-        if self.pending.len() + len > PENDING_LEN_MAX {
-            log::debug!("connection closed: a request longer than any may be");
-            return Stop::Abort;
-        }
-        self.pending.extend_from_slice(&desk.scratch[..len]);
-        self.feed_pending(desk)
-    }
-
-    /// Keeps `scratch[used..len]`, the first `join` bytes of which `pending` holds already.
-    fn keep_rest(&mut self, desk: &mut Desk, join: usize, used: usize, len: usize) {
-        if used == len {
-            self.drop_pending(desk);
-            return;
-        }
-        let from = if used == 0 {
-            join
-        } else {
-            self.pending.clear();
-            used
-        };
-        if self.pending.capacity() == 0 {
-            self.pending = desk.spares.take_input();
-        }
-        self.pending.extend_from_slice(&desk.scratch[from..len]);
     }
 
     /// Accounts for a read of `len` bytes where `room` were wanted; says to close at the end of input.
@@ -354,14 +303,7 @@ impl Conn {
     fn stop_reading(&mut self, desk: &mut Desk) {
         self.closing = true;
         self.unread = self.readable || !self.pending.is_empty();
-        self.drop_pending(desk);
-    }
-
-    fn drop_pending(&mut self, desk: &mut Desk) {
-        if self.pending.capacity() > 0 {
-            desk.spares.give_input(std::mem::take(&mut self.pending));
-        }
-        self.consumed = 0;
+        self.pending.clear(&mut desk.spares);
     }
 
     /// Writes what is owed; afterwards either nothing is, or the socket is full.
@@ -437,76 +379,4 @@ enum Flow {
     Done,
     Blocked,
     Broken,
-}
-
-/// A stream to a client.
-#[derive(Debug)]
-pub(super) enum Socket {
-    Tcp(TcpStream),
-    Unix(UnixStream),
-}
-
-impl Socket {
-    /// Ends the sending side; what was written is still delivered.
-    pub(super) fn end_output(&self) -> io::Result<()> {
-        match self {
-            Self::Tcp(stream) => stream.shutdown(Shutdown::Write),
-            Self::Unix(stream) => stream.shutdown(Shutdown::Write),
-        }
-    }
-}
-
-impl Read for Socket {
-    #[inline]
-    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        match self {
-            Self::Tcp(stream) => stream.read(into),
-            Self::Unix(stream) => stream.read(into),
-        }
-    }
-}
-
-impl Write for Socket {
-    #[inline]
-    fn write(&mut self, from: &[u8]) -> io::Result<usize> {
-        match self {
-            Self::Tcp(stream) => stream.write(from),
-            Self::Unix(stream) => stream.write(from),
-        }
-    }
-
-    #[inline]
-    fn write_vectored(&mut self, from: &[IoSlice<'_>]) -> io::Result<usize> {
-        match self {
-            Self::Tcp(stream) => stream.write_vectored(from),
-            Self::Unix(stream) => stream.write_vectored(from),
-        }
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl Source for Socket {
-    fn register(&mut self, registry: &Registry, token: Token, interest: Interest) -> io::Result<()> {
-        match self {
-            Self::Tcp(stream) => stream.register(registry, token, interest),
-            Self::Unix(stream) => stream.register(registry, token, interest),
-        }
-    }
-
-    fn reregister(&mut self, registry: &Registry, token: Token, interest: Interest) -> io::Result<()> {
-        match self {
-            Self::Tcp(stream) => stream.reregister(registry, token, interest),
-            Self::Unix(stream) => stream.reregister(registry, token, interest),
-        }
-    }
-
-    fn deregister(&mut self, registry: &Registry) -> io::Result<()> {
-        match self {
-            Self::Tcp(stream) => stream.deregister(registry),
-            Self::Unix(stream) => stream.deregister(registry),
-        }
-    }
 }

@@ -6,7 +6,7 @@
 //!
 //! It is *not* on the path of requests: a connection passes here once.
 
-use super::conn::Socket;
+use super::socket::Socket;
 use crate::limits::INBOX_LEN_MAX;
 use mio::Waker;
 use std::collections::VecDeque;

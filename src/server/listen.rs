@@ -5,7 +5,7 @@
 //!
 //! It does *not* decide what to listen on; settings do.
 
-use super::conn::Socket;
+use super::socket::Socket;
 use crate::settings::{Settings, UnixSocket};
 use crate::sys::process;
 use mio::event::Source;

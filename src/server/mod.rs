@@ -15,12 +15,14 @@
 
 mod acceptor;
 mod conn;
+mod desk;
 mod idle;
 mod inbox;
 mod listen;
 mod outbox;
+mod pending;
 pub mod signals;
-mod spares;
+mod socket;
 mod worker;
 
 use crate::clock::Clock;

@@ -13,10 +13,11 @@
 //! Sockets are registered once and never again; what an edge said is remembered in the connection. Nothing here is
 //! shared but the store, the inbox and the counters, and the last two have one writer each way.
 
-use super::conn::{Conn, Desk, Next, Socket};
+use super::conn::{Conn, Next};
+use super::desk::{Desk, Spares};
 use super::idle::{Found, Idle};
 use super::inbox::{Inbox, WAKE};
-use super::spares::Spares;
+use super::socket::Socket;
 use crate::clock::Tick;
 use crate::command::Daemon;
 use crate::limits::{DRAIN_MS_MAX, EVENTS_MAX, LINGER_SECS_MAX, READ_BUFFER_LEN, TIMEOUT_POLL_MS};

@@ -79,7 +79,7 @@ impl Store {
         let mut queued = HashSet::new();
         for segment in Segment::ALL {
             let queue = *guard.queue(segment);
-            let ids: Vec<_> = queue.from_tail(arena).collect();
+            let ids: Vec<_> = queue.tail_first(arena).collect();
             assert_eq!(ids.len(), queue.count as usize, "a queue's count is its length");
             assert_eq!(ids.last().copied(), queue.head, "a queue ends at its head");
             for (place, &id) in ids.iter().enumerate() {

@@ -120,7 +120,7 @@ impl Inner {
             // Hash a few victims first, so that their buckets are on their way while the first one is unlinked.
             let victims: ArrayVec<(ItemId, Hash), EVICT_BATCH> = guard
                 .queue(segment)
-                .from_tail(&self.arena)
+                .tail_first(&self.arena)
                 .take(want - won.len())
                 .map(|id| {
                     let hash = self.hash_of(Linked::vouched(id, &*guard));

@@ -17,7 +17,6 @@ impl Hash {
     /// 16 bits that are never zero: a zero tag is an empty slot.
     #[inline]
     pub(super) fn tag(self) -> u16 {
-        #[expect(clippy::cast_possible_truncation, reason = "48 bits are shifted out")]
         let tag = (self.0 >> 48) as u16;
         tag.max(1)
     }

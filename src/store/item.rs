@@ -312,6 +312,7 @@ impl Arena {
 
     /// The key and value bytes of an unlinked chunk, from the key's first byte to the chunk's end.
     #[inline]
+    #[expect(clippy::needless_pass_by_ref_mut, reason = "the bytes are lent exclusively with their chunk")]
     pub(super) fn body<'c>(&'c self, chunk: &'c mut Chunk, chunk_len: usize) -> &'c mut [u8] {
         let len = chunk_len - self.header_len();
         let place = self.place(chunk.id, self.header_len(), len);

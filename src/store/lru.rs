@@ -48,7 +48,7 @@ impl Queue {
     }
 
     /// From the tail on, for audits and for choosing victims. The class's guard must be held meanwhile.
-    pub(super) fn from_tail<'a>(&self, arena: &'a Arena) -> impl Iterator<Item = ItemId> + use<'a> {
+    pub(super) fn tail_first<'a>(&self, arena: &'a Arena) -> impl Iterator<Item = ItemId> + use<'a> {
         std::iter::successors(self.tail, |&id| arena.header(id).prev())
     }
 }
@@ -96,7 +96,7 @@ mod tests {
             })
             .collect();
         assert_eq!(arena.page_of(ids[0]), PageId(0));
-        let order = |guard: &mut ClassGuard<'_>, segment| guard.queue(segment).from_tail(&arena).collect::<Vec<_>>();
+        let order = |guard: &mut ClassGuard<'_>, segment| guard.queue(segment).tail_first(&arena).collect::<Vec<_>>();
         assert_eq!(order(&mut guard, Segment::Hot), ids);
         guard.requeue(&arena, ids[1], Segment::Hot);
         assert_eq!(order(&mut guard, Segment::Hot), [ids[0], ids[2], ids[3], ids[1]]);

@@ -77,11 +77,6 @@ impl Sizes {
         Self { chunk_lens, short, by_memcached, with_cas }
     }
 
-    /// How many classes there are.
-    pub(super) fn count(&self) -> usize {
-        self.chunk_lens.len()
-    }
-
     /// All classes, smallest first.
     pub(super) fn classes(&self) -> impl Iterator<Item = ClassId> + use<> {
         (1..=self.chunk_lens.len()).map(|class| ClassId(u8::try_from(class).expect("fewer than 255 classes")))
@@ -197,7 +192,7 @@ mod tests {
         for memory in [1_u64 << 26, 1 << 36] {
             let unit = Unit::for_memory(memory);
             let sizes = Sizes::new(None, None, true, unit);
-            assert!(sizes.count() < 128, "{} classes", sizes.count());
+            assert!(sizes.chunk_lens.len() < 128, "{} classes", sizes.chunk_lens.len());
             assert!(sizes.chunk_lens.windows(2).all(|pair| pair[0] < pair[1]));
             assert!(sizes.chunk_lens.iter().all(|&len| (len as usize).is_multiple_of(unit.len())));
             for value_len in (0..PAGE_LEN - 400).step_by(37) {

@@ -390,12 +390,13 @@ impl Table {
         }
     }
 
-    /// Where a hash belongs now, and overflow buckets in use. For audits.
+    /// Where a hash belongs now. For audits.
     pub(super) fn index_of(&self, hash: Hash) -> usize {
         self.geometry().index_of(hash)
     }
 
-    pub(super) fn spill_in_use(&self) -> u32 {
+    #[cfg(test)]
+    fn spill_in_use(&self) -> u32 {
         self.spill.lock(Rank::Pool).in_use
     }
 }
@@ -451,6 +452,7 @@ impl<'t> BucketGuard<'t> {
     }
 
     /// Puts an item in a free slot; false if there is neither a slot nor an overflow bucket left.
+    #[expect(clippy::needless_pass_by_ref_mut, reason = "exclusive: slots found before are stale after")]
     pub(super) fn insert(&mut self, tag: u16, id: ItemId, meta: Meta) -> bool {
         self.insert_with(tag, id, meta, || self.table.take_spill())
     }
@@ -474,6 +476,7 @@ impl<'t> BucketGuard<'t> {
     }
 
     /// Empties a slot, filling the hole from the end of the chain, so that every overflow bucket has its use.
+    #[expect(clippy::needless_pass_by_ref_mut, reason = "exclusive: slots found before are stale after")]
     pub(super) fn remove(&mut self, slot: Slot<'t>) {
         slot.bucket.set(slot.lane, 0, None, Meta::default());
         let Some(last) = self.chain().last().filter(|last| !std::ptr::eq(*last, self.bucket)) else { return };
@@ -487,7 +490,7 @@ impl<'t> BucketGuard<'t> {
     }
 
     /// Gives back the last overflow bucket if it is empty.
-    fn trim(&mut self) {
+    fn trim(&self) {
         let Some(before) =
             self.chain().find(|bucket| self.table.next(bucket).is_some_and(|n| self.table.next(n).is_none()))
         else {
@@ -501,6 +504,7 @@ impl<'t> BucketGuard<'t> {
     }
 
     /// Moves the items for which `moves` holds to `other`, which takes its overflow buckets from `spare`.
+    #[expect(clippy::needless_pass_by_ref_mut, reason = "exclusive: slots found before are stale after")]
     fn move_to<const N: usize>(
         &mut self,
         other: &mut BucketGuard<'t>,

@@ -86,27 +86,6 @@ fn is_one_of(error: &io::Error, errnos: &[Errno]) -> bool {
     error.raw_os_error().is_some_and(|code| errnos.contains(&Errno::from_raw(code)))
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn reasons_have_no_numbers_and_causes_are_told_apart() {
-        let starved = io::Error::from_raw_os_error(Errno::EMFILE as i32);
-        assert_eq!(reason(&starved), "Too many open files");
-        assert!(is_starved(&starved) && !lacks_address_family(&starved));
-        assert_eq!(reason(&io::Error::other("ours")), "ours");
-    }
-
-    #[test]
-    fn a_limit_that_suffices_is_left_alone_and_one_beyond_the_system_is_an_error() {
-        let before = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
-        allow_descriptors(16).unwrap();
-        assert_eq!(getrlimit(Resource::RLIMIT_NOFILE).unwrap(), before);
-        assert!(allow_descriptors(u64::MAX - 1).is_err());
-    }
-}
-
 /// Processor time this process has used so far.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct CpuTimes {
@@ -127,4 +106,25 @@ pub fn cpu_times() -> CpuTimes {
     getrusage(UsageWho::RUSAGE_SELF)
         .map(|usage| CpuTimes { user: duration(usage.user_time()), system: duration(usage.system_time()) })
         .unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reasons_have_no_numbers_and_causes_are_told_apart() {
+        let starved = io::Error::from_raw_os_error(Errno::EMFILE as i32);
+        assert_eq!(reason(&starved), "Too many open files");
+        assert!(is_starved(&starved) && !lacks_address_family(&starved));
+        assert_eq!(reason(&io::Error::other("ours")), "ours");
+    }
+
+    #[test]
+    fn a_limit_that_suffices_is_left_alone_and_one_beyond_the_system_is_an_error() {
+        let before = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
+        allow_descriptors(16).unwrap();
+        assert_eq!(getrlimit(Resource::RLIMIT_NOFILE).unwrap(), before);
+        assert!(allow_descriptors(u64::MAX - 1).is_err());
+    }
 }

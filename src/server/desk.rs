@@ -1,10 +1,30 @@
-//! Buffers that no connection needs at the moment: a worker's own, bounded, last in first out so that the warmest goes
-//! out first.
+//! What a worker has at hand while it serves one connection after the other: the daemon, its own part of the store, the
+//! time, and buffers.
 //!
-//! An idle connection owns no buffer; a busy one borrows one for a turn. It is *not* shared between workers.
+//! Spare buffers are those that no connection needs at the moment: the worker's own, bounded, last in first out so that the
+//! warmest goes out first. An idle connection owns none; a busy one borrows one for a turn. Nothing here is shared
+//! between workers.
 
 use super::outbox::Outbox;
+use crate::clock::Now;
+use crate::command::Daemon;
 use crate::limits::{SPARE_BUFFER_LEN_MAX, SPARE_BUFFERS_MAX, SPARE_BYTES_MAX};
+use crate::stats::Block;
+use crate::store::Local;
+use crossbeam_utils::CachePadded;
+use std::sync::Arc;
+
+/// What a worker has at hand while it serves.
+#[derive(Debug)]
+pub(super) struct Desk {
+    pub daemon: Arc<Daemon>,
+    pub local: Local,
+    pub stats: Arc<CachePadded<Block>>,
+    pub now: Now,
+    /// Where input is read, whosever it is; `READ_BUFFER_LEN` long.
+    pub scratch: Box<[u8]>,
+    pub spares: Spares,
+}
 
 /// Spare buffers of one worker.
 #[derive(Debug, Default)]

@@ -1,0 +1,378 @@
+//! Flags, as typed and as meant. Letters and long names are memcached's.
+//!
+//! Values are taken as text and read here, not by clap, so that every refusal has the same form: one line, the option
+//! first. It has *no* effect but looking up the names in `-l`.
+
+use crate::limits::{ITEM_LEN_MAX, MEMORY_LEN_MAX, MEMORY_LEN_MIN, THREADS_MAX};
+use crate::settings::{LruMode, Settings, UnixSocket};
+use clap::{ArgAction, Parser};
+use std::ffi::OsString;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// A memcached-protocol cache daemon.
+#[derive(Debug, Parser)]
+#[command(name = "slabd", version, disable_help_subcommand = true)]
+pub(super) struct Flags {
+    /// TCP port to listen on; 0 is no TCP, -1 lets the kernel choose
+    #[arg(short, long, value_name = "NUM", default_value = "11211", allow_hyphen_values = true)]
+    port: String,
+    /// UDP port; only 0 (off) for now
+    #[arg(short = 'U', long, value_name = "NUM", default_value = "0")]
+    udp_port: String,
+    /// Unix-domain socket to listen on, beside TCP
+    #[arg(short = 's', long, value_name = "FILE")]
+    unix_socket: Option<PathBuf>,
+    /// Permissions of the unix-domain socket, in octal
+    #[arg(short = 'a', long, value_name = "MASK", default_value = "0700")]
+    unix_mask: String,
+    /// Addresses to listen on: host, host:port, [v6] or [v6]:port, separated by commas; '*' is all of them
+    /// [default: 127.0.0.1,::1]
+    #[arg(short, long, value_name = "ADDR")]
+    listen: Vec<String>,
+    /// Memory for items, in megabytes
+    #[arg(short, long, value_name = "MB", default_value = "64")]
+    memory_limit: String,
+    /// Refuse to store when memory is full, rather than evict
+    #[arg(short = 'M', long)]
+    disable_evictions: bool,
+    /// Connections at a time
+    #[arg(short, long, value_name = "NUM", default_value = "1024")]
+    conn_limit: String,
+    /// Worker threads [default: one per core]
+    #[arg(short, long, value_name = "NUM")]
+    threads: Option<String>,
+    /// Requests of one connection before the next gets its turn [default: a budget of bytes]
+    #[arg(short = 'R', long, value_name = "NUM")]
+    max_reqs_per_event: Option<String>,
+    /// Clients that may wait to be accepted
+    #[arg(short = 'b', long, value_name = "NUM", default_value = "1024")]
+    listen_backlog: String,
+    /// Growth factor of chunk sizes, above 1.0 [default: slabd's own, finer sizes]
+    #[arg(short = 'f', long, value_name = "FACTOR")]
+    slab_growth_factor: Option<String>,
+    /// Least bytes for key, value and flags of the smallest chunk [default: slabd's own, finer sizes]
+    #[arg(short = 'n', long, value_name = "BYTES")]
+    slab_min_size: Option<String>,
+    /// Largest item, in bytes or with k or m behind: 1k to 1024m, at most half of -m
+    #[arg(short = 'I', long, value_name = "SIZE", default_value = "1m")]
+    max_item_size: String,
+    /// Do without CAS numbers
+    #[arg(short = 'C', long)]
+    disable_cas: bool,
+    /// User to run as, if started by root [default: nobody]
+    #[arg(short, long, value_name = "USER")]
+    user: Option<String>,
+    /// Say more; up to three times
+    #[arg(short, long, action = ArgAction::Count)]
+    verbose: u8,
+    /// Further options, separated by commas: idle_timeout=SECONDS, no_lru_maintainer, modern, no_modern
+    #[arg(short = 'o', long, value_name = "LIST")]
+    extended: Vec<String>,
+}
+
+/// Reads a command line, the program's name first. Without any effect but looking up the names in `-l`.
+pub fn parse<I, T>(args: I) -> Result<Settings, String>
+where
+    I: IntoIterator<Item = T>,
+    T: Into<OsString> + Clone,
+{
+    let flags = Flags::try_parse_from(args).map_err(|error| first_line(&error))?;
+    settings_of(&flags).map(|(settings, _)| settings)
+}
+
+/// clap's complaint without its advice.
+pub(super) fn first_line(error: &clap::Error) -> String {
+    let text = error.to_string();
+    let first = text.split("\n\n").next().unwrap_or_default();
+    first.trim_start_matches("error: ").split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// Flags as typed, made into what is meant; and what should be said about it.
+pub(super) fn settings_of(flags: &Flags) -> Result<(Settings, Vec<String>), String> {
+    let mut warnings = Vec::new();
+    if flags.udp_port != "0" {
+        return Err(bad("-U/--udp-port", &flags.udp_port, "UDP is not served yet; only 0 (off) is accepted"));
+    }
+    let (memory_len, item_len_max) = lengths(flags, &mut warnings)?;
+    let mut settings = Settings { memory_len, item_len_max, ..Settings::default() };
+    (settings.listen, settings.ipv6_optional) = listen_addrs(flags)?;
+    settings.unix_socket = unix_socket(flags)?;
+    if settings.listen.is_empty() && settings.unix_socket.is_none() {
+        return Err(bad("-p/--port", &flags.port, "without TCP there must be a unix socket (-s)"));
+    }
+    settings.evict = !flags.disable_evictions;
+    settings.with_cas = !flags.disable_cas;
+    settings.conn_limit = number("-c/--conn-limit", &flags.conn_limit, 1, 1 << 30)?;
+    settings.backlog = number("-b/--listen-backlog", &flags.listen_backlog, 1, 1 << 30)?;
+    if let Some(threads) = &flags.threads {
+        settings.threads = number("-t/--threads", threads, 1, THREADS_MAX)?;
+    }
+    if let Some(reqs) = &flags.max_reqs_per_event {
+        settings.reqs_per_event = Some(number("-R/--max-reqs-per-event", reqs, 1, i32::MAX.unsigned_abs())?);
+    }
+    if let Some(factor) = &flags.slab_growth_factor {
+        settings.growth_factor = Some(growth_factor(factor)?);
+    }
+    if let Some(chunk_min) = &flags.slab_min_size {
+        settings.chunk_min = Some(number("-n/--slab-min-size", chunk_min, 1, item_len_max)?);
+    }
+    settings.user.clone_from(&flags.user);
+    settings.verbosity = flags.verbose;
+    for list in &flags.extended {
+        extended(list, &mut settings)?;
+    }
+    Ok((settings, warnings))
+}
+
+/// `-m` and `-I`, which bound each other.
+fn lengths(flags: &Flags, warnings: &mut Vec<String>) -> Result<(u64, usize), String> {
+    const MEMORY: &str = "-m/--memory-limit";
+    const ITEM: &str = "-I/--max-item-size";
+    let asked: u64 = number(MEMORY, &flags.memory_limit, 1, MEMORY_LEN_MAX >> 20)?;
+    let asked_len = asked << 20;
+    let item_len = size(ITEM, &flags.max_item_size)?;
+    if !(1 << 10..=1 << 30).contains(&item_len) {
+        return Err(bad(ITEM, &flags.max_item_size, "must be 1k to 1024m"));
+    }
+    if item_len > asked_len / 2 {
+        return Err(bad(ITEM, &flags.max_item_size, &format!("must be at most half of {MEMORY}, which is {asked} MB")));
+    }
+    if asked_len < MEMORY_LEN_MIN {
+        warnings.push(format!("{MEMORY}: '{asked}' is raised to {}, the least that works", MEMORY_LEN_MIN >> 20));
+    }
+    let item_len = usize::try_from(item_len).unwrap_or(ITEM_LEN_MAX);
+    if item_len > ITEM_LEN_MAX {
+        let limit = ITEM_LEN_MAX >> 20;
+        warnings.push(format!(
+            "{ITEM}: '{}' is lowered to {limit}m: larger items come in a later version",
+            flags.max_item_size
+        ));
+    }
+    Ok((asked_len.max(MEMORY_LEN_MIN), item_len.min(ITEM_LEN_MAX)))
+}
+
+/// `-l` and `-p`: where to listen, and whether IPv6 may be missing.
+fn listen_addrs(flags: &Flags) -> Result<(Vec<SocketAddr>, bool), String> {
+    let port = match flags.port.as_str() {
+        "-1" => Some(0),
+        typed => match number::<u16>("-p/--port", typed, 0, u16::MAX)? {
+            0 => None,
+            port => Some(port),
+        },
+    };
+    let Some(port) = port else { return Ok((Vec::new(), false)) };
+    if flags.listen.is_empty() {
+        return Ok((Settings::loopback(port), true));
+    }
+    let mut addrs = Vec::new();
+    let mut ipv6_optional = false;
+    for place in flags.listen.iter().flat_map(|list| list.split(',')) {
+        if place == "*" {
+            ipv6_optional = true;
+            addrs.push((Ipv4Addr::UNSPECIFIED, port).into());
+            addrs.push((Ipv6Addr::UNSPECIFIED, port).into());
+        } else {
+            addrs.extend(resolve(place, port)?);
+        }
+    }
+    let mut seen = Vec::new();
+    addrs.retain(|addr| {
+        let new = !seen.contains(addr);
+        seen.push(*addr);
+        new
+    });
+    Ok((addrs, ipv6_optional))
+}
+
+/// One place of `-l`: `host`, `host:port`, a bare IPv6 address, `[v6]`, `[v6]:port`.
+fn resolve(place: &str, port: u16) -> Result<Vec<SocketAddr>, String> {
+    const OPTION: &str = "-l/--listen";
+    if let Ok(ip) = place.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>() {
+        return Ok(vec![(ip, port).into()]);
+    }
+    let (host, port) = match place.rsplit_once(':') {
+        Some((host, typed)) => (host, number(&format!("{OPTION} {place}"), typed, 1, u16::MAX)?),
+        None => (place, port),
+    };
+    let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+    if bare.is_empty() {
+        return Err(bad(OPTION, place, "there is no host in it"));
+    }
+    match (bare, port).to_socket_addrs() {
+        Ok(addrs) => Ok(addrs.collect()),
+        Err(_) => Err(bad(OPTION, place, "there is no such host")),
+    }
+}
+
+fn unix_socket(flags: &Flags) -> Result<Option<UnixSocket>, String> {
+    let mode = match u32::from_str_radix(&flags.unix_mask, 8) {
+        Ok(mode) if mode <= 0o777 => mode,
+        _ => return Err(bad("-a/--unix-mask", &flags.unix_mask, "must be octal, 0 to 0777")),
+    };
+    Ok(flags.unix_socket.clone().map(|path| UnixSocket { path, mode }))
+}
+
+fn growth_factor(typed: &str) -> Result<f64, String> {
+    match typed.parse::<f64>() {
+        Ok(factor) if factor.is_finite() && factor > 1.0 => Ok(factor),
+        _ => Err(bad("-f/--slab-growth-factor", typed, "must be a number above 1.0")),
+    }
+}
+
+/// One `-o` list.
+fn extended(list: &str, settings: &mut Settings) -> Result<(), String> {
+    const OPTION: &str = "-o/--extended";
+    for item in list.split(',').filter(|item| !item.is_empty()) {
+        match item.split_once('=') {
+            Some(("idle_timeout", typed)) => {
+                let secs: u32 = number(&format!("{OPTION} idle_timeout"), typed, 0, i32::MAX.unsigned_abs())?;
+                settings.idle_timeout = (secs > 0).then(|| Duration::from_secs(secs.into()));
+            }
+            None if item == "idle_timeout" => return Err(bad(OPTION, item, "needs seconds: idle_timeout=60")),
+            None if matches!(item, "no_lru_maintainer" | "no_modern") => settings.lru = LruMode::Flat,
+            // What it once switched on is what there is.
+            None if item == "modern" => {}
+            _ => return Err(bad(OPTION, item, "is not known")),
+        }
+    }
+    Ok(())
+}
+
+/// A whole number within bounds.
+fn number<T>(option: &str, typed: &str, min: T, max: T) -> Result<T, String>
+where
+    T: std::str::FromStr + PartialOrd + std::fmt::Display,
+{
+    match typed.parse::<T>() {
+        Ok(number) if number >= min && number <= max => Ok(number),
+        _ => Err(bad(option, typed, &format!("must be a whole number from {min} to {max}"))),
+    }
+}
+
+/// Bytes, with a factor behind.
+fn size(option: &str, typed: &str) -> Result<u64, String> {
+    let (digits, shift) = match typed.as_bytes().last() {
+        Some(b'k' | b'K') => (&typed[..typed.len() - 1], 10),
+        Some(b'm' | b'M') => (&typed[..typed.len() - 1], 20),
+        _ => (typed, 0),
+    };
+    match digits.parse::<u64>() {
+        Ok(number) if number <= u64::MAX >> shift => Ok(number << shift),
+        _ => Err(bad(option, typed, "must be a number of bytes, with k or m behind if you like")),
+    }
+}
+
+fn bad(option: &str, typed: &str, why: &str) -> String {
+    format!("{option}: '{typed}' {why}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(line: &str) -> Result<Settings, String> {
+        parse(std::iter::once("slabd").chain(line.split_whitespace()))
+    }
+
+    fn addrs(list: &[&str]) -> Vec<SocketAddr> {
+        list.iter().map(|addr| addr.parse().unwrap()).collect()
+    }
+
+    #[test]
+    fn nothing_typed_means_the_defaults() {
+        assert_eq!(parsed("").unwrap(), Settings::default());
+        Flags::try_parse_from(["slabd"]).unwrap();
+        <Flags as clap::CommandFactory>::command().debug_assert();
+    }
+
+    #[test]
+    fn each_option_sets_what_it_names() {
+        let base = Settings::default();
+        let table: [(&str, Settings); 14] = [
+            ("-m 100", Settings { memory_len: 100 << 20, ..base.clone() }),
+            ("--memory-limit=3", Settings { memory_len: MEMORY_LEN_MIN, ..base.clone() }),
+            ("-M", Settings { evict: false, ..base.clone() }),
+            ("-c 5", Settings { conn_limit: 5, ..base.clone() }),
+            ("-t 3", Settings { threads: 3, ..base.clone() }),
+            ("-R 20", Settings { reqs_per_event: Some(20), ..base.clone() }),
+            ("-b 7", Settings { backlog: 7, ..base.clone() }),
+            ("-f 1.07 -n 32", Settings { growth_factor: Some(1.07), chunk_min: Some(32), ..base.clone() }),
+            ("-I 512k", Settings { item_len_max: 512 << 10, ..base.clone() }),
+            ("-I 16m", base.clone()),
+            ("-C -vv -u root", Settings { with_cas: false, verbosity: 2, user: Some("root".into()), ..base.clone() }),
+            ("-o modern,idle_timeout=9", Settings { idle_timeout: Some(Duration::from_secs(9)), ..base.clone() }),
+            ("-o no_lru_maintainer -o idle_timeout=0", Settings { lru: LruMode::Flat, ..base.clone() }),
+            ("-U 0 -o no_modern", Settings { lru: LruMode::Flat, ..base.clone() }),
+        ];
+        for (line, want) in table {
+            assert_eq!(parsed(line).as_ref(), Ok(&want), "{line}");
+        }
+    }
+
+    #[test]
+    fn places_to_listen_are_understood_in_every_spelling() {
+        let table: [(&str, &[&str]); 9] = [
+            ("-p 5", &["127.0.0.1:5", "[::1]:5"]),
+            ("-p -1", &["127.0.0.1:0", "[::1]:0"]),
+            ("-l 10.0.0.1", &["10.0.0.1:11211"]),
+            ("-l 10.0.0.1:7,10.0.0.2 -p 9", &["10.0.0.1:7", "10.0.0.2:9"]),
+            ("-l ::1 -l [::2] -l [::3]:8", &["[::1]:11211", "[::2]:11211", "[::3]:8"]),
+            ("-l 0.0.0.0 -l ::", &["0.0.0.0:11211", "[::]:11211"]),
+            ("-l *", &["0.0.0.0:11211", "[::]:11211"]),
+            ("-l 10.0.0.1,10.0.0.1", &["10.0.0.1:11211"]),
+            ("-p 0 -s /tmp/x", &[]),
+        ];
+        for (line, want) in table {
+            assert_eq!(parsed(line).unwrap().listen, addrs(want), "{line}");
+        }
+        assert!(parsed("-l *").unwrap().ipv6_optional && !parsed("-l ::1").unwrap().ipv6_optional);
+        assert!(parsed("-l localhost").unwrap().listen.contains(&"127.0.0.1:11211".parse().unwrap()));
+    }
+
+    #[test]
+    fn a_unix_socket_is_beside_tcp_with_its_mode_in_octal() {
+        let settings = parsed("-s /tmp/x -a 0770").unwrap();
+        assert_eq!(settings.unix_socket, Some(UnixSocket { path: "/tmp/x".into(), mode: 0o770 }));
+        assert_eq!(settings.listen, Settings::loopback(Settings::PORT));
+    }
+
+    #[test]
+    fn every_bad_value_is_refused_in_one_line_that_names_its_option() {
+        let table = [
+            ("-m 0", "-m/--memory-limit: '0'"),
+            ("-m x", "-m/--memory-limit: 'x'"),
+            ("-m 1", "-I/--max-item-size: '1m' must be at most half of -m/--memory-limit"),
+            ("-c 0", "-c/--conn-limit: '0'"),
+            ("-t 0", "-t/--threads: '0'"),
+            ("-t 99999", "-t/--threads: '99999'"),
+            ("-R 0", "-R/--max-reqs-per-event: '0'"),
+            ("-b 0", "-b/--listen-backlog: '0'"),
+            ("-f 1.0", "-f/--slab-growth-factor: '1.0'"),
+            ("-f nan", "-f/--slab-growth-factor: 'nan'"),
+            ("-n 0", "-n/--slab-min-size: '0'"),
+            ("-I 1023", "-I/--max-item-size: '1023'"),
+            ("-I 1025m -m 9999", "-I/--max-item-size: '1025m'"),
+            ("-I 33m", "-I/--max-item-size: '33m'"),
+            ("-I m", "-I/--max-item-size: 'm'"),
+            ("-a 9", "-a/--unix-mask: '9'"),
+            ("-p 65536", "-p/--port: '65536'"),
+            ("-p -2", "-p/--port: '-2'"),
+            ("-p 0", "-p/--port: '0'"),
+            ("-U 11211", "-U/--udp-port: '11211' UDP is not served yet"),
+            ("-l no.such.host.invalid", "-l/--listen: 'no.such.host.invalid'"),
+            ("-l 127.0.0.1:x", "-l/--listen 127.0.0.1:x: 'x'"),
+            ("-l :5", "-l/--listen: ':5'"),
+            ("-o wings", "-o/--extended: 'wings' is not known"),
+            ("-o idle_timeout", "-o/--extended: 'idle_timeout'"),
+            ("-o idle_timeout=soon", "-o/--extended idle_timeout: 'soon'"),
+            ("--no-such-option", "--no-such-option"),
+            ("stray", "stray"),
+        ];
+        for (line, want) in table {
+            let why = parsed(line).unwrap_err();
+            assert!(why.contains(want) && !why.contains('\n'), "{line}: {why}");
+        }
+    }
+}
