@@ -202,7 +202,7 @@ impl Model {
         let expected = match (condition, &before) {
             (Condition::Absent, Some(_)) | (Condition::Present, None) => Stored::NotStored,
             (Condition::Cas(_), None) => Stored::NotFound,
-            (Condition::Cas(cas), Some(twin)) if self.with_cas && cas != twin.cas => Stored::Exists,
+            (Condition::Cas(cas), Some(twin)) if !self.with_cas || cas != twin.cas => Stored::Exists,
             _ => Stored::Stored,
         };
         match stored {

@@ -42,7 +42,7 @@ pub enum Condition {
     Absent,
     /// If the key is there.
     Present,
-    /// If the key is there and has this CAS number (with `-C`: if it is there).
+    /// If the key is there and has this CAS number (never, with `-C`).
     Cas(u64),
 }
 
@@ -395,8 +395,9 @@ impl Inner {
         match (condition, live) {
             (Condition::Absent, Some(_)) | (Condition::Present, None) => Some(Stored::NotStored),
             (Condition::Cas(_), None) => Some(Stored::NotFound),
+            // With `-C` no number is right, as in memcached.
             (Condition::Cas(wanted), Some(slot)) => {
-                (self.arena.has_cas() && self.arena.cas(slot.id()) != wanted).then_some(Stored::Exists)
+                (!self.arena.has_cas() || self.arena.cas(slot.id()) != wanted).then_some(Stored::Exists)
             }
             _ => None,
         }

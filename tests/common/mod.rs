@@ -1,0 +1,10 @@
+//! What the tests share: a server in this process with a clock moved by hand, a client that expects bytes, a session
+//! without any socket, and the transcripts that all of them must answer alike.
+
+pub(crate) mod client;
+pub(crate) mod direct;
+pub(crate) mod oracle;
+pub(crate) mod server;
+pub(crate) mod stream;
+pub(crate) mod transcripts;
+pub(crate) mod wire;
