@@ -18,11 +18,21 @@ pub const REPLY_HEAD_LEN_MAX: usize = KEY_LEN_MAX + 128;
 
 // ---- the store ------------------------------------------------------------------------------------------------
 
-/// The unit that moves between classes, in bytes.
-pub const PAGE_LEN: usize = 1 << 20;
+/// The unit that moves between classes, in bytes, in a memory of a gigabyte or more.
+pub const PAGE_LEN_MAX: usize = 1 << 20;
 
-/// Longest value a client may store, in bytes, whatever `-I` says: one page for now.
-pub const ITEM_LEN_MAX: usize = PAGE_LEN;
+/// The same in a small memory, in bytes: see [`PAGES_WANTED`].
+pub const PAGE_LEN_MIN: usize = 64 << 10;
+
+/// Pages a memory is cut into at least, as long as they are no smaller than [`PAGE_LEN_MIN`]: with a hundred classes or so, fewer
+/// would be all first pages.
+pub const PAGES_WANTED: u64 = 1024;
+
+/// Chunks in a page of the largest class. Items that are longer than such a chunk are cut into pieces of its length.
+pub const LARGEST_CHUNKS_PER_PAGE: usize = 4;
+
+/// Largest `-I`, in bytes: value lengths have 30 bits.
+pub const ITEM_LEN_MAX: usize = 1 << 30;
 
 /// Smallest `-m`, in bytes: a few pages, so that every size has somewhere to go.
 pub const MEMORY_LEN_MIN: u64 = 8 << 20;
@@ -30,8 +40,9 @@ pub const MEMORY_LEN_MIN: u64 = 8 << 20;
 /// Largest `-m`, in bytes: what a 32-bit handle can name in its largest unit of 256 bytes.
 pub const MEMORY_LEN_MAX: u64 = 1 << 40;
 
-/// Values at least this long are pinned and written from the arena; shorter ones are copied under the bucket lock.
-pub const PIN_VALUE_MIN: usize = 16 << 10;
+/// Values at least this long are pinned and written from the arena; shorter ones are copied under the bucket lock. Less than what
+/// any value in pieces has.
+pub const PIN_VALUE_MIN: usize = 15 << 10;
 
 /// Slots in one bucket of the index.
 pub const BUCKET_SLOTS: usize = 8;
@@ -44,6 +55,9 @@ pub const INDEX_LEVEL_MIN: u32 = 12;
 
 /// Items looked at, at most, in one attempt to make room in a class.
 pub const EVICT_STEPS_MAX: usize = 64;
+
+/// Pages that are emptied, at most, to have one for a class.
+pub const DRAIN_TRIES_MAX: usize = 4;
 
 /// Items evicted, at most, when room is needed for one: the class is locked and their buckets are fetched all at once.
 pub const EVICT_BATCH: usize = 8;
@@ -138,7 +152,8 @@ const _: () = assert!(KEY_LEN_MAX <= u8::MAX as usize);
 const _: () = assert!(PIN_VALUE_MIN + REPLY_HEAD_LEN_MAX <= OUTPUT_LEN_MAX / 4);
 const _: () = assert!(LINE_LEN_MAX + 2 <= READ_BUFFER_LEN);
 const _: () = assert!(BUCKET_FILL < BUCKET_SLOTS);
-const _: () = assert!(EVICT_BATCH_BYTES <= PAGE_LEN / 16);
+const _: () = assert!(EVICT_BATCH_BYTES <= PAGE_LEN_MIN / LARGEST_CHUNKS_PER_PAGE);
+const _: () = assert!(PIN_VALUE_MIN + REPLY_HEAD_LEN_MAX <= PAGE_LEN_MIN / LARGEST_CHUNKS_PER_PAGE);
 const _: () = assert!(GET_LINE_LEN_MAX >= READ_BUFFER_LEN);
 const _: () = assert!(JOIN_LEN_MAX <= READ_BUFFER_LEN / 4);
 const _: () = assert!(WRITE_AT_ONCE_LEN <= OUTPUT_LEN_MAX);

@@ -143,14 +143,7 @@ fn lengths(flags: &Flags, warnings: &mut Vec<String>) -> Result<(u64, usize), St
         warnings.push(format!("{MEMORY}: '{asked}' is raised to {}, the least that works", MEMORY_LEN_MIN >> 20));
     }
     let item_len = usize::try_from(item_len).unwrap_or(ITEM_LEN_MAX);
-    if item_len > ITEM_LEN_MAX {
-        let limit = ITEM_LEN_MAX >> 20;
-        warnings.push(format!(
-            "{ITEM}: '{}' is lowered to {limit}m: larger items come in a later version",
-            flags.max_item_size
-        ));
-    }
-    Ok((asked_len.max(MEMORY_LEN_MIN), item_len.min(ITEM_LEN_MAX)))
+    Ok((asked_len.max(MEMORY_LEN_MIN), item_len))
 }
 
 /// `-l` and `-p`: where to listen, and whether IPv6 may be missing.
@@ -300,7 +293,7 @@ mod tests {
             ("-b 7", Settings { backlog: 7, ..base.clone() }),
             ("-f 1.07 -n 32", Settings { growth_factor: Some(1.07), chunk_min: Some(32), ..base.clone() }),
             ("-I 512k", Settings { item_len_max: 512 << 10, ..base.clone() }),
-            ("-I 16m", base.clone()),
+            ("-I 16m", Settings { item_len_max: 16 << 20, ..base.clone() }),
             ("-C -vv -u root", Settings { with_cas: false, verbosity: 2, user: Some("root".into()), ..base.clone() }),
             ("-o modern,idle_timeout=9", Settings { idle_timeout: Some(Duration::from_secs(9)), ..base.clone() }),
             ("-o no_lru_maintainer -o idle_timeout=0", Settings { lru: LruMode::Flat, ..base.clone() }),

@@ -86,6 +86,21 @@ pub fn begin_store(cx: &mut Context<'_>, hash: Hash, request: StoreRequest<'_>) 
         .map_err(|refused| refuse(cx, hash, request, refused))
 }
 
+/// Makes sure that there is room for more of a value that is coming.
+///
+/// # Errors
+/// Why the rest of it is not wanted; it comes all the same and must be skipped.
+pub fn grow_store(cx: &mut Context<'_>, reservation: &mut Reservation, verb: StoreVerb) -> Result<(), WireError> {
+    let grown = cx.daemon.store.grow(cx.local, reservation, cx.now);
+    grown.map_err(|refused| {
+        if verb == StoreVerb::Set {
+            let (hash, key) = (reservation.hash(), reservation.key());
+            cx.daemon.store.delete(cx.local, (hash, &key), cx.now);
+        }
+        count_refusal(cx, refused)
+    })
+}
+
 /// Stores a value that has come.
 pub fn finish_store(cx: &mut Context<'_>, reservation: Reservation, verb: StoreVerb) -> Outcome<'static> {
     cx.local.stats.cmd_set.add(1);

@@ -196,9 +196,9 @@ pub fn slabs(cx: &Context<'_>) -> Report {
         push("free_chunks", total.saturating_sub(u64::from(class.items())));
         push("free_chunks_end", 0);
     }
-    let pages: u64 = active.iter().map(|class| u64::from(class.pages)).sum();
+    let bytes: u64 = active.iter().map(|class| u64::from(class.pages) * class.page_len as u64).sum();
     report.push("active_slabs", active.len());
-    report.push("total_malloced", pages * crate::limits::PAGE_LEN as u64);
+    report.push("total_malloced", bytes);
     report
 }
 

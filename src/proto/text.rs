@@ -595,7 +595,7 @@ mod tests {
         fn value(&mut self, value: Value<'_>) {
             match value {
                 Value::Borrowed(bytes) => self.0.extend_from_slice(bytes),
-                Value::Pinned(pinned) => self.0.extend_from_slice(pinned.bytes()),
+                Value::Pinned(pinned) => pinned.parts().for_each(|part| self.0.extend_from_slice(part)),
             }
         }
 

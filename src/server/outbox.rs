@@ -50,11 +50,20 @@ enum Held {
 }
 
 impl Held {
-    fn bytes(&self) -> &[u8] {
+    fn len(&self) -> usize {
         match self {
-            Self::Pinned(pinned) => pinned.bytes(),
+            Self::Pinned(pinned) => pinned.len(),
             #[cfg(test)]
-            Self::Owned(bytes) => bytes,
+            Self::Owned(bytes) => bytes.len(),
+        }
+    }
+
+    /// What lies together from `offset` on: all of the rest, or as much of it as its piece holds. Empty at the end only.
+    fn part(&self, offset: usize) -> &[u8] {
+        match self {
+            Self::Pinned(pinned) => pinned.part(offset),
+            #[cfg(test)]
+            Self::Owned(bytes) => &bytes[offset..],
         }
     }
 }
@@ -128,7 +137,14 @@ impl Outbox {
                 pieces.push(IoSlice::new(&self.bytes[from..pin.at]));
                 from = pin.at;
             }
-            pieces.push(IoSlice::new(&pin.value.bytes()[skip..]));
+            while skip < pin.value.len() {
+                if pieces.is_full() {
+                    return pieces;
+                }
+                let part = pin.value.part(skip);
+                pieces.push(IoSlice::new(part));
+                skip += part.len();
+            }
             skip = 0;
         }
         if from < self.bytes.len() && !pieces.is_full() {
@@ -145,14 +161,14 @@ impl Outbox {
             self.sent += plain;
             len -= plain;
             let Some(pin) = self.pins.front() else { break };
-            let part = len.min(pin.value.bytes().len() - self.pin_sent);
+            let part = len.min(pin.value.len() - self.pin_sent);
             if part == 0 {
                 break;
             }
             self.pin_sent += part;
             self.pinned_len -= part;
             len -= part;
-            if self.pin_sent == pin.value.bytes().len() {
+            if self.pin_sent == pin.value.len() {
                 self.pins.pop_front();
                 self.pin_sent = 0;
             }
@@ -161,7 +177,7 @@ impl Outbox {
     }
 
     fn hold(&mut self, value: Held) {
-        let len = value.bytes().len();
+        let len = value.len();
         if len > 0 {
             self.pinned_len += len;
             self.pins.push_back(Pin { at: self.bytes.len(), value });

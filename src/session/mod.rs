@@ -20,7 +20,7 @@
 //!
 //! Not here: descriptors, buffers, time-outs (`server`); what commands mean (`command`); how they are written (`proto`).
 
-use crate::command::execute::{begin_store, execute, finish_store, store_whole};
+use crate::command::execute::{begin_store, execute, finish_store, grow_store, store_whole};
 use crate::command::{Command, Context, Out, Outcome, ReplyShape, StoreRequest, StoreVerb, WireError};
 use crate::limits::{
     BATCH_REQUESTS_MAX, DIRECT_READ_MIN, OUTPUT_LEN_MAX, PIN_VALUE_MIN, REPLY_HEAD_LEN_MAX, WAIT_VALUE_MAX,
@@ -156,7 +156,7 @@ impl Session {
             let rest = &input[used..];
             let (step_used, stop) = match &mut self.state {
                 State::Line | State::Keys(_) => self.serve(cx, rest, out, &mut requests_left),
-                State::Value(_) => self.fill(rest),
+                State::Value(_) => self.fill(cx, rest, out),
                 State::Terminator(_) => self.finish(cx, rest, out),
                 State::Swallow(_) | State::SwallowLine => self.swallow(rest),
             };
@@ -283,21 +283,24 @@ impl Session {
         };
     }
 
-    /// Moves bytes of the input into the value.
-    fn fill(&mut self, input: &[u8]) -> (usize, Option<Stop>) {
+    /// Moves bytes of the input into the value, as far as its chunk or piece goes.
+    fn fill<O: Out>(&mut self, cx: &mut Context<'_>, input: &[u8], out: &mut O) -> (usize, Option<Stop>) {
         let State::Value(mut receiving) = std::mem::take(&mut self.state) else { return (0, None) };
+        if let Err(error) = grow_store(cx, &mut receiving.reservation, receiving.verb) {
+            answer(receiving.reply, error, out);
+            self.state = State::Swallow((receiving.reservation.missing_len() + TERMINATOR.len()) as u64);
+            return (0, None);
+        }
         let missing = receiving.reservation.unfilled();
         let len = missing.len().min(input.len());
         missing[..len].copy_from_slice(&input[..len]);
-        let complete = len == missing.len();
         receiving.reservation.advance(len);
-        if complete {
+        if receiving.reservation.is_complete() {
             self.state = State::Terminator(receiving);
-            (len, None)
-        } else {
-            self.state = State::Value(receiving);
-            (len, Some(Stop::Input))
+            return (len, None);
         }
+        self.state = State::Value(receiving);
+        (len, (len == input.len()).then_some(Stop::Input))
     }
 
     /// Stores a complete value, if it is followed by its terminator.
@@ -485,7 +488,7 @@ impl Out for Vec<u8> {
     fn value(&mut self, value: Value<'_>) {
         match value {
             Value::Borrowed(bytes) => self.extend_from_slice(bytes),
-            Value::Pinned(pinned) => self.extend_from_slice(pinned.bytes()),
+            Value::Pinned(pinned) => pinned.parts().for_each(|part| self.extend_from_slice(part)),
         }
     }
 

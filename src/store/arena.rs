@@ -1,7 +1,7 @@
 //! One region of memory for all items, and the names of places in it.
 //!
 //! ```text
-//!  byte 0          1 MiB           2 MiB                    memory
+//!  byte 0          page length     twice that               memory
 //!  +---------------+---------------+---------------+-- ... --+------------+
 //!  | page 0        | page 1        | page 2        |         | superblock |
 //!  +---------------+---------------+---------------+-- ... --+------------+
@@ -18,7 +18,6 @@
 use super::item::Header;
 use super::sizes::ClassId;
 use super::table::Bucket;
-use crate::limits::PAGE_LEN;
 use crate::sys::memory::{Backing, Region, Zeroed, prefetch};
 use std::io;
 use std::num::NonZeroU32;
@@ -102,6 +101,8 @@ pub(super) struct Arena {
     unit: Unit,
     /// Bytes before the key: with or without the CAS number.
     header_len: usize,
+    /// log2 of the length of a page.
+    page_shift: u32,
     pages: Box<[Page]>,
 }
 
@@ -113,6 +114,7 @@ struct Superblock {
     unit_len: AtomicU64,
     header_len: AtomicU64,
     page_count: AtomicU64,
+    page_len: AtomicU64,
 }
 
 const MAGIC: u64 = u64::from_le_bytes(*b"slabd\0\0\0");
@@ -128,12 +130,14 @@ const _: () = assert!(size_of::<Superblock>() <= SUPERBLOCK_LEN);
 const _: () = assert!(align_of::<Header>() <= 8);
 
 impl Arena {
-    /// Reserves room for `page_count` pages.
-    pub(super) fn new(page_count: u32, with_cas: bool) -> io::Result<Self> {
-        let len = page_count as usize * PAGE_LEN + SUPERBLOCK_LEN;
+    /// Reserves room for `page_count` pages of `page_len` bytes, a power of two.
+    pub(super) fn new(page_count: u32, page_len: usize, with_cas: bool) -> io::Result<Self> {
+        assert!(page_len.is_power_of_two(), "pages are powers of two");
+        let len = page_count as usize * page_len + SUPERBLOCK_LEN;
         let arena = Self {
             region: Region::reserve(len, Backing::Huge)?,
-            unit: Unit::for_memory(u64::from(page_count) * PAGE_LEN as u64),
+            unit: Unit::for_memory(u64::from(page_count) * page_len as u64),
+            page_shift: page_len.trailing_zeros(),
             header_len: if with_cas { size_of::<Header>() + 8 } else { size_of::<Header>() },
             pages: (0..page_count).map(|_| Page::default()).collect(),
         };
@@ -143,20 +147,17 @@ impl Arena {
         superblock.unit_len.store(arena.unit.len() as u64, Ordering::Relaxed);
         superblock.header_len.store(arena.header_len as u64, Ordering::Relaxed);
         superblock.page_count.store(u64::from(page_count), Ordering::Relaxed);
+        superblock.page_len.store(page_len as u64, Ordering::Relaxed);
         Ok(arena)
     }
 
     fn superblock(&self) -> &Superblock {
-        let offset = self.pages.len() * PAGE_LEN;
+        let offset = self.pages.len() << self.page_shift;
         // SAFETY: the region is longer than its pages by a superblock.
         let place = unsafe { self.region.base().add(offset) };
         // SAFETY: aligned as pages are, zeroed, inside the region, and in no page, so never part of a chunk; the
         // superblock is made of atomics, so sharing it is sound.
         unsafe { place.cast::<Superblock>().as_ref() }
-    }
-
-    pub(super) fn unit(&self) -> Unit {
-        self.unit
     }
 
     /// Bytes before an item's key.
@@ -185,13 +186,13 @@ impl Arena {
     /// The page a chunk lies in.
     #[inline]
     pub(super) fn page_of(&self, id: ItemId) -> PageId {
-        PageId(u32::try_from(self.offset(id) / PAGE_LEN).expect("there are fewer than 2^32 pages"))
+        PageId(u32::try_from(self.offset(id) >> self.page_shift).expect("there are fewer than 2^32 pages"))
     }
 
     /// The name of the `index`th chunk of a page cut into chunks of `chunk_len`.
     pub(super) fn chunk_id(&self, page: PageId, index: u32, chunk_len: usize) -> ItemId {
-        let offset = page.0 as usize * PAGE_LEN + index as usize * chunk_len;
-        debug_assert!(index as usize * chunk_len + chunk_len <= PAGE_LEN);
+        let offset = ((page.0 as usize) << self.page_shift) + index as usize * chunk_len;
+        debug_assert!(index as usize * chunk_len + chunk_len <= 1 << self.page_shift);
         let id = u32::try_from((offset >> self.unit.shift) + 1).expect("the unit was chosen so that ids are 32 bits");
         ItemId::from_bits(id).expect("one was added")
     }
@@ -256,7 +257,7 @@ mod tests {
 
     #[test]
     fn ids_and_pages_agree() {
-        let arena = Arena::new(3, true).expect("3 MiB can be mapped");
+        let arena = Arena::new(3, 1 << 20, true).expect("3 MiB can be mapped");
         for page in 0..3 {
             for index in [0, 1, 5] {
                 let id = arena.chunk_id(PageId(page), index, 96);
@@ -270,7 +271,7 @@ mod tests {
     #[test]
     #[should_panic(expected = "out of the arena")]
     fn a_made_up_id_is_caught() {
-        let arena = Arena::new(1, true).expect("2 MiB can be mapped");
+        let arena = Arena::new(1, 1 << 20, true).expect("2 MiB can be mapped");
         let made_up = ItemId::from_bits(u32::MAX).expect("not zero");
         arena.header(made_up);
     }

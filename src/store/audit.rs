@@ -27,10 +27,11 @@ impl Store {
     #[must_use]
     pub fn audit(&self, locals: &[&Local]) -> Census {
         let mut census = Census::default();
-        let linked = self.audit_index(&mut census);
+        let mut pieces = HashSet::new();
+        let linked = self.audit_index(&mut census, &mut pieces);
         let mut queued = 0;
         for class in &self.inner.classes {
-            queued += self.audit_class(class, &linked, &mut census);
+            queued += self.audit_class(class, &linked, &pieces, &mut census);
         }
         assert_eq!(queued, linked.len(), "every item of the index is in one queue");
         let given_back: HashSet<_> = self.inner.pool.given_back().into_iter().collect();
@@ -49,7 +50,7 @@ impl Store {
     }
 
     /// Every chain: items where their hash belongs, tags right, keys unique, overflow buckets in use and counted.
-    fn audit_index(&self, census: &mut Census) -> HashMap<ItemId, usize> {
+    fn audit_index(&self, census: &mut Census, pieces: &mut HashSet<ItemId>) -> HashMap<ItemId, usize> {
         let inner = &*self.inner;
         let mut linked = HashMap::new();
         inner.table.each_chain(|index, guard| {
@@ -63,7 +64,12 @@ impl Store {
                 assert!(found.is_some(), "an item is found by its tag");
                 assert!(keys.insert(inner.arena.key(item).to_vec()), "a key is there once");
                 let shape = inner.arena.shape_of(item);
-                assert!(shape.item_len <= inner.class_of(slot.id()).chunk_len, "an item fits its chunk");
+                if inner.sizes.is_large(shape) {
+                    let count = inner.piece_count(shape.value_len);
+                    pieces.extend((0..count).map(|index| self.audit_piece(item, index)));
+                } else {
+                    assert!(shape.item_len <= inner.class_of(slot.id()).chunk_len, "an item fits its chunk");
+                }
                 assert!(linked.insert(slot.id(), index).is_none(), "an item is in one slot");
                 census.items += 1;
                 census.bytes += shape.item_len as u64;
@@ -72,8 +78,23 @@ impl Store {
         linked
     }
 
+    /// One piece of a large item: in use, and knowing its head.
+    fn audit_piece(&self, head: Linked<'_>, index: usize) -> ItemId {
+        let arena = &self.inner.arena;
+        let ids_at = arena.header_len() + arena.header(head.id()).key_len();
+        let piece = arena.piece_id_at(head.id(), ids_at + index * size_of::<u32>());
+        assert_eq!(arena.header(piece).head_of_piece(), Some(head.id()), "a piece knows its head");
+        piece
+    }
+
     /// One class: queues well linked and made of items of the index, free list disjoint from them, pages' counts right.
-    fn audit_class(&self, class: &super::Class, linked: &HashMap<ItemId, usize>, census: &mut Census) -> usize {
+    fn audit_class(
+        &self,
+        class: &super::Class,
+        linked: &HashMap<ItemId, usize>,
+        pieces: &HashSet<ItemId>,
+        census: &mut Census,
+    ) -> usize {
         let arena = &self.inner.arena;
         let mut guard = class.lock();
         let mut queued = HashSet::new();
@@ -87,6 +108,7 @@ impl Store {
                 assert_eq!(header.segment(), segment, "an item knows its queue");
                 assert_eq!(header.next(), place.checked_sub(1).map(|before| ids[before]), "links go both ways");
                 assert!(linked.contains_key(&id), "a queue is made of items of the index");
+                assert_eq!(self.inner.queueing_class_of(id).id, class.id, "an item is in its class's queue");
                 assert!(queued.insert(id), "an item is in one queue");
             }
         }
@@ -101,11 +123,12 @@ impl Store {
             for index in 0..carved {
                 let id = arena.chunk_id(page_id, index, class.chunk_len);
                 let header = arena.header(id);
-                assert_eq!(header.is_linked(), queued.contains(&id), "a chunk says whether it is an item");
+                assert_eq!(header.is_linked(), linked.contains_key(&id), "a chunk says whether it is an item");
                 assert_eq!(header.is_free(), free.contains(&id), "a chunk says whether it is free");
                 let draining = page.draining.load(Ordering::Relaxed);
                 assert!(!(draining && header.is_free()), "a draining page has no free chunk");
-                used += u32::from(header.is_linked());
+                assert!(header.head_of_piece().is_some() || !pieces.contains(&id), "a large item's piece says so");
+                used += u32::from(header.is_linked() || pieces.contains(&id));
             }
             let counted = page.used.load(Ordering::Relaxed);
             assert!(used <= counted && counted <= carved, "a page knows how many of its chunks are used");

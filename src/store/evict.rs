@@ -19,10 +19,9 @@ use super::expiry::stamp_age;
 use super::hash::Hash;
 use super::item::{Chunk, Linked, Segment};
 use super::pages::{Class, ClassGuard};
-use super::table::BucketGuard;
 use super::{Inner, Local};
 use crate::clock::Now;
-use crate::limits::{EVICT_BATCH, EVICT_BATCH_BYTES, EVICT_STEPS_MAX};
+use crate::limits::{DRAIN_TRIES_MAX, EVICT_BATCH, EVICT_BATCH_BYTES, EVICT_STEPS_MAX};
 use crate::settings::LruMode;
 use crate::stats::Block;
 use arrayvec::ArrayVec;
@@ -41,10 +40,23 @@ const VICTIM_ORDER: [Segment; 4] = [Segment::Cold, Segment::Hot, Segment::Warm, 
 /// A chunk this many times as long as needed is taken before the last page of another class.
 const LARGER_MAX: usize = 2;
 
+/// What eviction has won.
+#[derive(Default)]
+struct Won {
+    /// Of the class that is held.
+    chunks: ArrayVec<Chunk, EVICT_BATCH>,
+    /// Large items, whose pieces are in the class's free list.
+    freed: usize,
+    /// What of large items is of other classes, to be freed when the class is let go.
+    strays: Vec<Chunk>,
+}
+
 /// What became of the item at a tail.
 enum Fate {
     /// Its chunk is ours.
     Evicted(Chunk),
+    /// It was large: its pieces have been given to the class that is held, the rest is left to be freed when that is let go.
+    Freed,
     /// Unlinked, but a reader has it pinned and will free it.
     Orphaned,
     /// Kept: used, or held by somebody.
@@ -78,8 +90,14 @@ impl Inner {
 
     /// A chunk of a page that is taken from another class, one that has at least `page_count_min`.
     fn drained_chunk(&self, local: &mut Local, class: &Class, page_count_min: u32, now: Now) -> Option<Chunk> {
-        let drained = self.config.evict && self.drain_a_page(local, class, page_count_min, now);
-        drained.then(|| class.lock().take(&self.arena, &self.pool)).flatten()
+        if !self.config.evict {
+            return None;
+        }
+        // A page in which something is reserved or pinned stays; then another one is tried.
+        (0..DRAIN_TRIES_MAX).find_map(|_| {
+            let drained = self.drain_a_page(local, class, page_count_min, now);
+            drained.then(|| class.lock().take(&self.arena, &self.pool)).flatten()
+        })
     }
 
     /// Evicts from a class's own queues: one chunk to return, and a few more for the free list while the class is locked.
@@ -92,27 +110,22 @@ impl Inner {
             return None;
         }
         let want = (EVICT_BATCH_BYTES / class.chunk_len).clamp(1, EVICT_BATCH);
-        let mut won: ArrayVec<Chunk, EVICT_BATCH> = ArrayVec::new();
+        let mut won = Won::default();
         let removed = self.evict(&mut guard, &local.stats, want, now, &mut won);
         local.item_delta -= removed;
-        let chunk = won.pop();
-        for spare in won {
+        let chunk = won.chunks.pop().or_else(|| guard.take(&self.arena, &self.pool));
+        for spare in won.chunks {
             guard.give(&self.arena, &self.pool, spare);
         }
+        drop(guard);
+        won.strays.into_iter().for_each(|stray| self.give_back(Some(stray)));
         chunk
     }
 
     /// Looks at tails until `want` chunks are won or the steps are spent; how many items it removed.
-    fn evict(
-        &self,
-        guard: &mut ClassGuard<'_>,
-        stats: &Block,
-        want: usize,
-        now: Now,
-        won: &mut ArrayVec<Chunk, EVICT_BATCH>,
-    ) -> i64 {
+    fn evict(&self, guard: &mut ClassGuard<'_>, stats: &Block, want: usize, now: Now, won: &mut Won) -> i64 {
         let (mut steps, mut removed) = (0, 0);
-        while won.len() < want && steps < EVICT_STEPS_MAX {
+        while won.chunks.len() + won.freed < want && steps < EVICT_STEPS_MAX {
             if self.config.lru == LruMode::Segmented {
                 self.rebalance(guard, stats);
             }
@@ -121,7 +134,7 @@ impl Inner {
             let victims: ArrayVec<(ItemId, Hash), EVICT_BATCH> = guard
                 .queue(segment)
                 .tail_first(&self.arena)
-                .take(want - won.len())
+                .take(want - won.chunks.len() - won.freed)
                 .map(|id| {
                     let hash = self.hash_of(Linked::vouched(id, &*guard));
                     self.table.prefetch(hash);
@@ -130,8 +143,10 @@ impl Inner {
                 .collect();
             for (id, hash) in victims {
                 steps += 1;
-                match self.evict_item(guard, stats, id, hash, now, true) {
-                    Fate::Evicted(chunk) => won.push(chunk),
+                match self.evict_item(guard, stats, (id, hash), now, true, &mut won.strays) {
+                    Fate::Evicted(chunk) => won.chunks.push(chunk),
+                    // At least one of its pieces is of this class.
+                    Fate::Freed => won.freed += 1,
                     Fate::Orphaned => {}
                     Fate::Kept => continue,
                 }
@@ -174,10 +189,10 @@ impl Inner {
         &self,
         guard: &mut ClassGuard<'_>,
         stats: &Block,
-        id: ItemId,
-        hash: Hash,
+        (id, hash): (ItemId, Hash),
         now: Now,
         spare_used: bool,
+        strays: &mut Vec<Chunk>,
     ) -> Fate {
         let Some(mut bucket) = self.table.try_lock(hash) else {
             stats.lrutail_reflocked.add(1);
@@ -187,9 +202,9 @@ impl Inner {
         };
         let slot = bucket.find(hash.tag(), |other| other == id).expect("a queued item is in the index");
         let (meta, dead) = (slot.meta(), self.is_dead(id, now));
-        let chunk_len = guard.class.chunk_len;
+        let class = self.class_of(id);
         let header = self.arena.header(id);
-        let pinned = self.arena.is_pinned(id, chunk_len, header.value_len());
+        let pinned = self.arena.is_pinned(id, class.chunk_len, header.value_len());
         if !dead && spare_used && (pinned || self.config.lru == LruMode::Segmented && meta.frequency() > 0) {
             slot.set_meta(meta.rested());
             stats.moves_to_warm.add(1);
@@ -197,24 +212,22 @@ impl Inner {
             return Fate::Kept;
         }
         count_eviction(stats, dead, meta.is_fetched(), meta.frequency() >= ACTIVE_USES);
-        let item_len = self.arena.shape_of(Linked::vouched(id, &bucket)).item_len;
+        let shape = self.arena.shape_of(Linked::vouched(id, &bucket));
         bucket.remove(slot);
         guard.dequeue(&self.arena, id);
-        stats.bytes.sub(item_len as u64);
+        stats.bytes.sub(shape.item_len as u64);
         stats.curr_items.sub(1);
-        self.unlinked(&bucket, id, guard.class)
-    }
-
-    /// The item is in no bucket and no queue any more: its chunk is ours unless a reader has it pinned.
-    fn unlinked(&self, _bucket: &BucketGuard<'_>, id: ItemId, class: &Class) -> Fate {
-        let header = self.arena.header(id);
-        let value_len = header.value_len();
         header.mark_unlinked();
-        if self.arena.orphan(id, class.chunk_len, value_len) {
-            Fate::Evicted(Chunk::owned(id, class.id))
-        } else {
-            Fate::Orphaned
+        // In no bucket and no queue any more: its chunk is ours unless a reader has it pinned.
+        if !self.arena.orphan(id, class.chunk_len, shape.value_len) {
+            return Fate::Orphaned;
         }
+        let chunk = Chunk::owned(id, class.id);
+        if !self.sizes.is_large(shape) {
+            return Fate::Evicted(chunk);
+        }
+        self.free_large_in(guard, chunk, self.arena.header_len() + shape.key_len, shape.value_len, strays);
+        Fate::Freed
     }
 
     /// Empties one page of another class, so that the pool has one for `wanting`: one that is empty already, or one of the class
@@ -237,12 +250,15 @@ impl Inner {
         while index < chunk_count {
             // The class is let go every so often: others store in it meanwhile.
             let mut guard = donor.lock();
+            let mut strays = Vec::new();
             let end = chunk_count.min(index + u32::try_from(EVICT_STEPS_MAX).unwrap_or(u32::MAX));
             while index < end && self.is_draining(donor, page, index) {
-                self.drain_chunk(&mut guard, local, page, index, now);
+                self.drain_chunk(&mut guard, local, page, index, now, &mut strays);
                 index += 1;
             }
             index = end;
+            drop(guard);
+            strays.into_iter().for_each(|stray| self.give_back(Some(stray)));
         }
         self.pool.free_count() > 0
     }
@@ -273,23 +289,51 @@ impl Inner {
     fn begin_drain(&self, donor: &Class) -> Option<(PageId, u32)> {
         let mut guard = donor.lock();
         let oldest = guard.next_victim()?;
-        let page = self.arena.page_of(oldest);
-        if self.arena.page(page).draining.load(Ordering::Relaxed) {
+        let large = self.sizes.is_large(self.arena.shape_of(Linked::vouched(oldest, &guard)));
+        let chunk = if large { self.first_piece(Linked::vouched(oldest, &guard)) } else { oldest };
+        let page = self.arena.page_of(chunk);
+        if self.arena.page(page).class() != Some(donor.id) {
             return None;
+        }
+        if self.arena.page(page).draining.load(Ordering::Relaxed) {
+            // Begun before, and something was in the way: a chunk that was reserved or pinned then, and is an item now.
+            return Some((page, self.arena.page(page).carved.load(Ordering::Relaxed)));
         }
         Some((page, guard.drain(&self.arena, &self.pool, page)))
     }
 
-    fn drain_chunk(&self, guard: &mut ClassGuard<'_>, local: &mut Local, page: PageId, index: u32, now: Now) {
-        let id = self.arena.chunk_id(page, index, guard.class.chunk_len);
-        if !self.arena.header(id).is_linked() {
-            return;
+    /// Evicts the item that has something in this chunk of a draining page.
+    fn drain_chunk(
+        &self,
+        guard: &mut ClassGuard<'_>,
+        local: &mut Local,
+        page: PageId,
+        index: u32,
+        now: Now,
+        strays: &mut Vec<Chunk>,
+    ) {
+        let chunk = self.arena.chunk_id(page, index, guard.class.chunk_len);
+        let header = self.arena.header(chunk);
+        // The class is held, so a piece is not freed now, and its head is freed after it.
+        let id = if header.is_linked() { Some(chunk) } else { header.head_of_piece() };
+        let Some(id) = id.filter(|&id| self.arena.header(id).is_linked()) else { return };
+        let queueing = self.queueing_class_of(id);
+        if queueing.id == guard.class.id {
+            self.drain_item(guard, local, id, now, strays);
+        } else if let Some(mut queueing_guard) = queueing.try_lock() {
+            // Looked at again: it may have been unlinked before its queue's class was locked.
+            if self.arena.header(id).is_linked() {
+                self.drain_item(&mut queueing_guard, local, id, now, strays);
+            }
         }
+    }
+
+    fn drain_item(&self, guard: &mut ClassGuard<'_>, local: &mut Local, id: ItemId, now: Now, strays: &mut Vec<Chunk>) {
         let hash = self.hash_of(Linked::vouched(id, &*guard));
         // An item whose bucket is held just now stays, and with it the page, until it is freed in its own time.
-        match self.evict_item(guard, &local.stats, id, hash, now, false) {
+        match self.evict_item(guard, &local.stats, (id, hash), now, false, strays) {
             Fate::Evicted(chunk) => guard.give(&self.arena, &self.pool, chunk),
-            Fate::Orphaned => {}
+            Fate::Freed | Fate::Orphaned => {}
             Fate::Kept => return,
         }
         local.item_delta -= 1;

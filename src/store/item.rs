@@ -12,6 +12,15 @@
 //!                                                                                           at the chunk's end
 //! ```
 //!
+//! A **large** item, too long for any chunk, has a head like this whose value bytes are the ids of its pieces, four bytes each. A piece
+//! is a chunk with a header, in which `next` names the head, and data:
+//!
+//! ```text
+//!   head:  | header | cas | key ... | id | id | ... | id | ... | pins |
+//!                                     |              └──► piece (of a class that fits): | header | data ... |
+//!                                     └──► piece (largest class): | header | data ...                       |
+//! ```
+//!
 //! No class (the page knows), no link to the next item of the bucket (the index is not chained through items), no NUL and
 //! no CRLF. `next` and `prev` are [`ItemId`]s: of the queue while the item is linked, of the free list while the chunk is
 //! free. A key length of zero says that the chunk is no linked item.
@@ -73,6 +82,15 @@ const ACCESS_BITS: u32 = 24;
 
 /// `key_access` of a free chunk: no key, and not zero either, which is how an owned chunk says it.
 const FREE: u32 = 1;
+
+/// `key_access` of a piece of a large item.
+const PIECE: u32 = 2;
+
+/// Bytes before the data of a piece.
+pub(super) const PIECE_HEADER_LEN: usize = size_of::<Header>();
+
+/// Bytes of a piece's id in the head.
+const PIECE_ID_LEN: usize = size_of::<u32>();
 
 impl Header {
     #[inline]
@@ -193,6 +211,18 @@ impl Header {
     pub(super) fn is_free(&self) -> bool {
         self.key_access.load(Ordering::Relaxed) == FREE
     }
+
+    /// The chunk is a piece of the large item whose head is `head`.
+    pub(super) fn mark_piece(&self, head: ItemId) {
+        self.set_next(Some(head));
+        self.set_prev(None);
+        self.key_access.store(PIECE, Ordering::Relaxed);
+    }
+
+    /// The head of the large item this chunk is a piece of, if it is one.
+    pub(super) fn head_of_piece(&self) -> Option<ItemId> {
+        (self.key_access.load(Ordering::Relaxed) == PIECE).then(|| self.next()).flatten()
+    }
 }
 
 /// A chunk that only its owner knows: not linked, not free. Whoever has it gives it back or links it; it must not be dropped.
@@ -246,6 +276,11 @@ impl<'g> Linked<'g> {
 /// Pins of a value: the count, and whether the item has been unlinked meanwhile.
 const PIN_ORPHAN: u64 = 1 << 63;
 const PIN_LEN: usize = 8;
+
+/// Bytes that a large item's head needs behind its key, for `count` pieces and its pins.
+pub(super) fn piece_ids_len(count: usize) -> usize {
+    count * PIECE_ID_LEN + PIN_LEN
+}
 
 impl Arena {
     /// How long an item is, and so which chunk it takes.
@@ -321,6 +356,24 @@ impl Arena {
         unsafe { std::slice::from_raw_parts_mut(place.as_ptr(), len) }
     }
 
+    /// The data bytes of an unlinked chunk that is to be a piece.
+    #[expect(clippy::needless_pass_by_ref_mut, reason = "the bytes are lent exclusively with their chunk")]
+    pub(super) fn piece_body<'c>(&'c self, piece: &'c mut Chunk, chunk_len: usize) -> &'c mut [u8] {
+        let len = chunk_len - PIECE_HEADER_LEN;
+        let place = self.place(piece.id, PIECE_HEADER_LEN, len);
+        // SAFETY: as for `body`: inside the arena and the chunk, and the chunk is lent exclusively.
+        unsafe { std::slice::from_raw_parts_mut(place.as_ptr(), len) }
+    }
+
+    /// The id of a piece `offset` bytes into an item's head.
+    pub(super) fn piece_id_at(&self, head: ItemId, offset: usize) -> ItemId {
+        let place = self.place(head, offset, PIECE_ID_LEN);
+        // SAFETY: inside the arena by `place`; the ids of a large item's pieces are written before it is linked, and what
+        // vouches for the head keeps the chunk from being freed. Any bits are an id, which the arena checks.
+        let bits = unsafe { place.cast::<u32>().read_unaligned() };
+        ItemId::from_bits(bits).expect("a large item names its pieces")
+    }
+
     /// The bytes of a pinned value: `offset` bytes into the chunk. The pin keeps them from being freed or changed.
     #[inline]
     pub(super) fn pinned<'p>(&'p self, id: ItemId, offset: usize, len: usize, _pin: &'p PinToken) -> &'p [u8] {
@@ -379,7 +432,7 @@ mod tests {
     use super::*;
 
     fn arena() -> Arena {
-        Arena::new(2, true).expect("3 MiB can be mapped")
+        Arena::new(2, 1 << 20, true).expect("3 MiB can be mapped")
     }
 
     #[test]

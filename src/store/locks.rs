@@ -10,7 +10,7 @@
 
 use atomic_wait::{wait, wake_one};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Mutex, MutexGuard};
+use std::sync::{Mutex, MutexGuard, TryLockError};
 
 /// A lock's place in the order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -148,6 +148,17 @@ impl<T> Ranked<T> {
     pub(super) fn lock(&self, rank: Rank) -> RankedGuard<'_, T> {
         let held = Held::blocking(rank);
         RankedGuard { guard: self.mutex.lock().expect("no thread panicked in the store"), _held: held }
+    }
+}
+
+impl<T> Ranked<T> {
+    /// The lock if it is free, whatever else is held.
+    pub(super) fn try_lock(&self, rank: Rank) -> Option<RankedGuard<'_, T>> {
+        match self.mutex.try_lock() {
+            Ok(guard) => Some(RankedGuard { guard, _held: Held::tried(rank) }),
+            Err(TryLockError::WouldBlock) => None,
+            Err(TryLockError::Poisoned(_)) => panic!("a thread panicked in the store"),
+        }
     }
 }
 

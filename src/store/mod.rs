@@ -25,6 +25,7 @@ mod expiry;
 mod hash;
 #[expect(unsafe_code, reason = "turns ids into key and value bytes")]
 mod item;
+mod large;
 mod locks;
 mod lru;
 mod pages;
@@ -39,14 +40,14 @@ pub use sizes::ClassId;
 pub use write::{Condition, Draft, Refused, Reservation, Side, Stored};
 
 use crate::clock::Now;
-use crate::limits::{ACCESS_LAG_SECS, CAS_BLOCK, PAGE_LEN, PIN_VALUE_MIN};
+use crate::limits::{ACCESS_LAG_SECS, CAS_BLOCK, PIN_VALUE_MIN};
 use crate::settings::LruMode;
 use crate::stats::Block;
-use arena::{Arena, ItemId, Unit};
+use arena::{Arena, ItemId};
 use crossbeam_utils::CachePadded;
 use expiry::{STAMP_MASK, stamp_age, stamp_at_or_before};
 use hash::Hasher;
-use item::{Chunk, Linked, PinToken, Segment};
+use item::{Chunk, Linked, PIECE_HEADER_LEN, PinToken, Segment};
 use pages::{Class, Pool};
 use sizes::Sizes;
 use std::io;
@@ -178,15 +179,50 @@ pub struct Pinned {
     class: ClassId,
     offset: usize,
     len: usize,
+    /// In pieces, not in the chunk itself.
+    large: bool,
     token: Option<PinToken>,
 }
 
 impl Pinned {
-    /// The value.
+    /// Bytes of the value.
     #[must_use]
-    pub fn bytes(&self) -> &[u8] {
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Never: short values are copied.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// The value from `offset` on, as far as it lies in one piece: not empty before the value's end.
+    #[must_use]
+    pub fn part(&self, offset: usize) -> &[u8] {
+        let arena = &self.inner.arena;
         let token = self.token.as_ref().expect("taken by drop only");
-        self.inner.arena.pinned(self.id, self.offset, self.len, token)
+        if !self.large {
+            return &arena.pinned(self.id, self.offset, self.len, token)[offset..];
+        }
+        if offset == self.len {
+            return &[];
+        }
+        let full_len = self.inner.piece_len();
+        let (index, within) = (offset / full_len, offset % full_len);
+        let piece = arena.piece_id_at(self.id, self.offset + index * size_of::<u32>());
+        let piece_len = full_len.min(self.len - index * full_len);
+        &arena.pinned(piece, PIECE_HEADER_LEN, piece_len, token)[within..]
+    }
+
+    /// The value, piece by piece.
+    pub fn parts(&self) -> impl Iterator<Item = &[u8]> {
+        let mut offset = 0;
+        std::iter::from_fn(move || {
+            let part = self.part(offset);
+            offset += part.len();
+            (!part.is_empty()).then_some(part)
+        })
     }
 }
 
@@ -196,7 +232,11 @@ impl Drop for Pinned {
         let token = self.token.take().expect("taken here only");
         if self.inner.arena.unpin(self.id, class.chunk_len, token) {
             let chunk = Chunk::owned(self.id, self.class);
-            class.lock().give(&self.inner.arena, &self.inner.pool, chunk);
+            if self.large {
+                self.inner.free_large(chunk, self.offset, self.len);
+            } else {
+                self.inner.give_back(Some(chunk));
+            }
         }
     }
 }
@@ -214,22 +254,22 @@ impl Store {
     /// # Errors
     /// When the memory is less than a page, or the system does not give the address space.
     pub fn new(config: &StoreConfig) -> io::Result<Self> {
-        let page_count = u32::try_from(config.memory_len / PAGE_LEN as u64).unwrap_or(u32::MAX - 1);
+        let sizes = Sizes::new(config.growth_factor, config.chunk_min, config.with_cas, config.memory_len);
+        let page_count = u32::try_from(config.memory_len / sizes.page_len() as u64).unwrap_or(u32::MAX - 1);
         if page_count == 0 {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "less memory than a page"));
         }
-        let arena = Arena::new(page_count, config.with_cas)?;
-        let unit: Unit = arena.unit();
-        let sizes = Sizes::new(config.growth_factor, config.chunk_min, config.with_cas, unit);
+        let arena = Arena::new(page_count, sizes.page_len(), config.with_cas)?;
         let classes = sizes
             .classes()
             .map(|id| CachePadded::new(Class::new(id, sizes.chunk_len(id), sizes.chunks_per_page(id))))
             .collect();
+        let items_max = page_count as usize * (sizes.page_len() / ITEM_LEN_LEAST);
         let inner = Inner {
             config: config.clone(),
             hasher: Hasher::new(config.hash_seed),
             sizes,
-            table: Table::new(page_count as usize * (PAGE_LEN / ITEM_LEN_LEAST))?,
+            table: Table::new(items_max)?,
             arena,
             pool: Pool::new(page_count),
             classes,
@@ -318,6 +358,7 @@ impl Store {
             class: class.id,
             offset: inner.arena.header_len() + inner.arena.header(item.id()).key_len(),
             len,
+            large: inner.sizes.is_large(inner.arena.shape_of(item)),
             token: Some(inner.arena.pin(item, class.chunk_len)),
         })
     }
@@ -379,7 +420,8 @@ impl Store {
             });
             let chunks_per_page = u32::try_from(inner.sizes.chunks_per_page(class.id)).unwrap_or(u32::MAX);
             let pages = guard.state.page_count;
-            ClassSummary { id: class.id, chunk_len: class.chunk_len, chunks_per_page, pages, segments }
+            let page_len = inner.sizes.page_len();
+            ClassSummary { id: class.id, chunk_len: class.chunk_len, chunks_per_page, page_len, pages, segments }
         };
         inner.classes.iter().map(summary).collect()
     }
@@ -403,6 +445,8 @@ pub struct ClassSummary {
     pub chunk_len: usize,
     /// Chunks in a page.
     pub chunks_per_page: u32,
+    /// Bytes in a page.
+    pub page_len: usize,
     /// Pages it has.
     pub pages: u32,
     /// HOT, WARM, COLD, TEMP.
@@ -502,28 +546,47 @@ impl Inner {
             header.set_access(stamp);
         }
         if self.config.lru == LruMode::Flat {
-            self.class_of(id).lock().requeue(&self.arena, id, Segment::Cold);
+            self.queueing_class_of(id).lock().requeue(&self.arena, id, Segment::Cold);
         }
+    }
+
+    /// The class in whose queues an item is: the one of its chunk, or for a large item the largest.
+    #[inline]
+    fn queueing_class<'c>(&'c self, chunk_class: &'c Class, large: bool) -> &'c Class {
+        if large { self.class(self.sizes.largest()) } else { chunk_class }
+    }
+
+    /// The same for an item that is linked.
+    fn queueing_class_of(&self, id: ItemId) -> &Class {
+        let header = self.arena.header(id);
+        let shape = self.arena.shape(header.key_len(), header.value_len(), header.flags());
+        self.queueing_class(self.class_of(id), self.sizes.is_large(shape))
     }
 
     /// Removes an item, and with it the guard.
     fn bury<'t>(&'t self, local: &mut Local, mut guard: BucketGuard<'t>, slot: Slot<'t>) {
         let id = slot.id();
-        let class = self.class_of(id);
         guard.remove(slot);
-        self.unlink(&local.stats, &guard, id, class);
+        self.unlink(&local.stats, &guard, id);
         local.item_delta -= 1;
     }
 
     /// Takes an item that is in no slot any more out of its queue, and frees its chunk, unless a reader has it pinned.
-    fn unlink(&self, stats: &Block, guard: &BucketGuard<'_>, id: ItemId, class: &Class) {
+    fn unlink(&self, stats: &Block, guard: &BucketGuard<'_>, id: ItemId) {
         let shape = self.arena.shape_of(Linked::vouched(id, guard));
+        let (class, large) = (self.class_of(id), self.sizes.is_large(shape));
         let header = self.arena.header(id);
-        let mut class_guard = class.lock();
+        let mut class_guard = self.queueing_class(class, large).lock();
         class_guard.dequeue(&self.arena, id);
         header.mark_unlinked();
         if self.arena.orphan(id, class.chunk_len, shape.value_len) {
-            class_guard.give(&self.arena, &self.pool, Chunk::owned(id, class.id));
+            let chunk = Chunk::owned(id, class.id);
+            if large {
+                drop(class_guard);
+                self.free_large(chunk, self.arena.header_len() + shape.key_len, shape.value_len);
+            } else {
+                class_guard.give(&self.arena, &self.pool, chunk);
+            }
         }
         stats.bytes.sub(shape.item_len as u64);
         stats.curr_items.sub(1);

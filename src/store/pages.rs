@@ -107,6 +107,11 @@ impl Class {
     pub(super) fn lock(&self) -> ClassGuard<'_> {
         ClassGuard { class: self, state: self.state.lock(Rank::Class) }
     }
+
+    /// The class if nobody has it, whatever else is held.
+    pub(super) fn try_lock(&self) -> Option<ClassGuard<'_>> {
+        self.state.try_lock(Rank::Class).map(|state| ClassGuard { class: self, state })
+    }
 }
 
 impl ClassGuard<'_> {

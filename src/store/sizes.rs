@@ -2,9 +2,12 @@
 //!
 //! Two tables: slabd's own, fine enough that an item wastes 3 % of its chunk on average, and memcached's, by its own
 //! rule, for operators who gave `-f` or `-n` and know the classes by number.
+//!
+//! Items longer than the largest chunk are *large*: they are cut into pieces of that length, the last one of a class that fits
+//! it, and count in the queue of the largest class (memcached's `slab_chunk_max`).
 
 use super::arena::Unit;
-use crate::limits::{ITEM_LEN_MAX, PAGE_LEN};
+use crate::limits::{LARGEST_CHUNKS_PER_PAGE, PAGE_LEN_MAX, PAGE_LEN_MIN, PAGES_WANTED};
 
 /// A class of chunks of one size. Numbered from 1; 0 is the pool of free pages, as in memcached's commands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -37,8 +40,9 @@ pub(super) struct ItemShape {
 /// The table of chunk sizes.
 #[derive(Debug)]
 pub(super) struct Sizes {
-    /// Chunk length of class 1, 2, ...: rising, all multiples of the unit, the last one a whole page.
+    /// Chunk length of class 1, 2, ...: rising, all multiples of the unit.
     chunk_lens: Vec<u32>,
+    page_len: usize,
     /// Class of a length, by units of 8 bytes, for short lengths; longer ones are searched.
     short: Vec<u8>,
     /// Classes are chosen by memcached's item length rather than ours.
@@ -61,12 +65,14 @@ const MEMCACHED_CLASSES_MAX: usize = 62;
 
 impl Sizes {
     /// The table; memcached's if a factor or a least size is given.
-    pub(super) fn new(factor: Option<f64>, chunk_min: Option<usize>, with_cas: bool, unit: Unit) -> Self {
+    pub(super) fn new(factor: Option<f64>, chunk_min: Option<usize>, with_cas: bool, memory_len: u64) -> Self {
         let by_memcached = factor.is_some() || chunk_min.is_some();
+        let unit = Unit::for_memory(memory_len);
+        let page_len = if by_memcached { PAGE_LEN_MAX } else { page_len_for(memory_len) };
         let chunk_lens = if by_memcached {
             memcached_table(factor.unwrap_or(MEMCACHED_FACTOR), chunk_min.unwrap_or(MEMCACHED_CHUNK_MIN), unit)
         } else {
-            own_table(unit)
+            own_table(unit, page_len)
         };
         let short = (0..=SHORT_MAX / SHORT_STEP)
             .map(|step| {
@@ -74,7 +80,7 @@ impl Sizes {
                 u8::try_from(class + 1).expect("there are fewer than 255 classes")
             })
             .collect();
-        Self { chunk_lens, short, by_memcached, with_cas }
+        Self { chunk_lens, page_len, short, by_memcached, with_cas }
     }
 
     /// All classes, smallest first.
@@ -91,25 +97,54 @@ impl Sizes {
     /// Chunks in a page of this class.
     #[inline]
     pub(super) fn chunks_per_page(&self, class: ClassId) -> usize {
-        PAGE_LEN / self.chunk_len(class)
+        self.page_len / self.chunk_len(class)
     }
 
-    /// The class for an item, or none if it is longer than `item_len_max` as memcached counts item lengths.
+    /// Bytes in a page.
+    pub(super) fn page_len(&self) -> usize {
+        self.page_len
+    }
+
+    /// The class of the longest chunks, which large items are made of.
     #[inline]
-    pub(super) fn class_of(&self, shape: ItemShape, item_len_max: usize) -> Option<ClassId> {
-        let theirs = self.memcached_len(shape);
-        if theirs > item_len_max.min(ITEM_LEN_MAX) {
-            return None;
-        }
-        let len = if self.by_memcached { theirs } else { shape.item_len };
-        debug_assert!(shape.item_len <= theirs.max(shape.item_len));
+    pub(super) fn largest(&self) -> ClassId {
+        ClassId(u8::try_from(self.chunk_lens.len()).expect("fewer than 255 classes"))
+    }
+
+    /// Whether an item is too long for any chunk.
+    #[inline]
+    pub(super) fn is_large(&self, shape: ItemShape) -> bool {
+        self.deciding_len(shape) > self.chunk_len(self.largest())
+    }
+
+    /// The class of chunks of at least `len` bytes, for what is no item by itself.
+    pub(super) fn class_for_len(&self, len: usize) -> ClassId {
+        let class = self.chunk_lens.partition_point(|&chunk| (chunk as usize) < len) + 1;
+        ClassId(u8::try_from(class.min(self.chunk_lens.len())).expect("fewer than 255 classes"))
+    }
+
+    /// Whether an item is longer than `item_len_max`, as memcached counts item lengths.
+    #[inline]
+    pub(super) fn is_too_large(&self, shape: ItemShape, item_len_max: usize) -> bool {
+        self.memcached_len(shape) > item_len_max
+    }
+
+    /// The class for an item that is not large.
+    #[inline]
+    pub(super) fn class_of(&self, shape: ItemShape) -> ClassId {
+        let len = self.deciding_len(shape);
         let class = match self.short.get(len.div_ceil(SHORT_STEP)) {
-            Some(&class) => class,
-            None => u8::try_from(self.chunk_lens.partition_point(|&chunk| (chunk as usize) < len) + 1)
-                .expect("fewer than 255 classes"),
+            Some(&class) => ClassId(class),
+            None => self.class_for_len(len),
         };
-        debug_assert!(usize::from(class) <= self.chunk_lens.len());
-        Some(ClassId(class))
+        debug_assert!(shape.item_len <= self.chunk_len(class), "an item fits the chunks of its class");
+        class
+    }
+
+    /// The length that decides an item's class.
+    #[inline]
+    fn deciding_len(&self, shape: ItemShape) -> usize {
+        if self.by_memcached { self.memcached_len(shape) } else { shape.item_len }
     }
 
     /// The item's length in memcached, which is what `-I` bounds there and so here.
@@ -125,25 +160,30 @@ impl Sizes {
     }
 }
 
+/// Pages of a mebibyte, or smaller ones in a memory that would have too few of them.
+fn page_len_for(memory_len: u64) -> usize {
+    let wanted = usize::try_from(memory_len / PAGES_WANTED).unwrap_or(usize::MAX).clamp(PAGE_LEN_MIN, PAGE_LEN_MAX);
+    wanted.next_power_of_two()
+}
+
 /// 8 bytes apart up to 128, then at most 6.25 % apart up to 2 KiB, then 12.5 %; each stretched to the longest chunk of which as many
 /// fit a page, so that pages have no tail to waste.
-fn own_table(unit: Unit) -> Vec<u32> {
-    let unit = unit.len();
+fn own_table(unit: Unit, page_len: usize) -> Vec<u32> {
+    let (unit, largest) = (unit.len(), page_len / LARGEST_CHUNKS_PER_PAGE);
     let mut chunk_lens = Vec::new();
     let mut len = 40_usize.next_multiple_of(unit);
-    while len < PAGE_LEN {
-        let stretched = if len > 2048 { (PAGE_LEN / (PAGE_LEN / len)) / unit * unit } else { len };
+    while len < largest {
+        let stretched = if len > 2048 { (page_len / (page_len / len)) / unit * unit } else { len };
         chunk_lens.push(stretched);
         let step = if stretched < 2048 { stretched / 16 } else { stretched / 8 };
         len = (stretched + step.max(unit)) / unit * unit;
     }
-    chunk_lens.push(PAGE_LEN);
+    chunk_lens.push(largest);
     chunk_lens.dedup();
     chunk_lens.into_iter().map(narrow).collect()
 }
 
 /// memcached's `slabs_init`: start at header + least size, grow by the factor, round up to 8, end with the chunk limit.
-/// One class of whole pages is added for items above it, which memcached would cut into chunks.
 fn memcached_table(factor: f64, chunk_min: usize, unit: Unit) -> Vec<u32> {
     let mut chunk_lens = Vec::new();
     let mut len = MEMCACHED_HEADER_LEN + chunk_min;
@@ -155,7 +195,6 @@ fn memcached_table(factor: f64, chunk_min: usize, unit: Unit) -> Vec<u32> {
         len = scaled(len, factor).max(len + 1);
     }
     chunk_lens.push(MEMCACHED_CHUNK_MAX);
-    chunk_lens.push(PAGE_LEN);
     chunk_lens.into_iter().map(narrow).collect()
 }
 
@@ -173,43 +212,53 @@ mod tests {
 
     #[test]
     fn memcacheds_table_has_memcacheds_numbers() {
-        let sizes = Sizes::new(Some(1.25), None, true, Unit::for_memory(1 << 26));
+        let sizes = Sizes::new(Some(1.25), None, true, 1 << 26);
         let expected = [
             96, 120, 152, 192, 240, 304, 384, 480, 600, 752, 944, 1184, 1480, 1856, 2320, 2904, 3632, 4544, 5680, 7104,
             8880, 11104, 13880, 17352, 21696, 27120, 33904, 42384, 52984, 66232, 82792, 103_496, 129_376, 161_720,
-            202_152, 252_696, 315_872, 394_840, 524_288, 1_048_576,
+            202_152, 252_696, 315_872, 394_840, 524_288,
         ];
         assert_eq!(sizes.chunk_lens, expected);
         // 48 + 8 + 3 + 1 + 34 + 2 = 96: the last that fits class 1.
-        assert_eq!(sizes.class_of(shape(3, 34), PAGE_LEN), Some(ClassId(1)));
-        assert_eq!(sizes.class_of(shape(3, 35), PAGE_LEN), Some(ClassId(2)));
+        assert_eq!(sizes.class_of(shape(3, 34)), ClassId(1));
+        assert_eq!(sizes.class_of(shape(3, 35)), ClassId(2));
         let flagged = ItemShape { has_flags: true, ..shape(3, 34) };
-        assert_eq!(sizes.class_of(flagged, PAGE_LEN), Some(ClassId(2)));
+        assert_eq!(sizes.class_of(flagged), ClassId(2));
     }
 
     #[test]
     fn own_classes_rise_fit_and_waste_little() {
-        for memory in [1_u64 << 26, 1 << 36] {
-            let unit = Unit::for_memory(memory);
-            let sizes = Sizes::new(None, None, true, unit);
+        for memory_len in [8_u64 << 20, 100 << 20, 1 << 30, 1 << 36] {
+            let unit = Unit::for_memory(memory_len);
+            let sizes = Sizes::new(None, None, true, memory_len);
             assert!(sizes.chunk_lens.len() < 128, "{} classes", sizes.chunk_lens.len());
             assert!(sizes.chunk_lens.windows(2).all(|pair| pair[0] < pair[1]));
             assert!(sizes.chunk_lens.iter().all(|&len| (len as usize).is_multiple_of(unit.len())));
-            for value_len in (0..PAGE_LEN - 400).step_by(37) {
+            let largest = sizes.chunk_len(sizes.largest());
+            assert_eq!(sizes.chunks_per_page(sizes.largest()), LARGEST_CHUNKS_PER_PAGE);
+            for value_len in (0..largest - 400).step_by(37) {
                 let item = shape(20, value_len);
-                let class = sizes.class_of(item, PAGE_LEN).expect("below the limit");
+                assert!(!sizes.is_large(item));
+                let class = sizes.class_of(item);
                 assert!(sizes.chunk_len(class) >= item.item_len);
                 assert!(class.0 == 1 || sizes.chunk_len(ClassId(class.0 - 1)) < item.item_len);
             }
+            assert!(sizes.is_large(shape(20, largest)));
+        }
+    }
+
+    #[test]
+    fn a_small_memory_has_small_pages() {
+        for (mib, page_kib) in [(8, 64), (64, 64), (100, 128), (128, 128), (512, 512), (1024, 1024), (1 << 20, 1024)] {
+            assert_eq!(page_len_for(mib << 20) >> 10, page_kib, "{mib} MiB");
         }
     }
 
     #[test]
     fn the_item_limit_is_memcacheds() {
-        let sizes = Sizes::new(None, None, true, Unit::for_memory(1 << 26));
-        let longest = PAGE_LEN - 48 - 8 - 3 - 1 - 2;
-        assert!(sizes.class_of(shape(3, longest), PAGE_LEN).is_some());
-        assert_eq!(sizes.class_of(shape(3, longest + 1), PAGE_LEN), None);
-        assert_eq!(sizes.class_of(shape(3, 2000), 1024), None);
+        let sizes = Sizes::new(None, None, true, 1 << 26);
+        let longest = (1 << 20) - 48 - 8 - 3 - 1 - 2;
+        assert!(!sizes.is_too_large(shape(3, longest), 1 << 20));
+        assert!(sizes.is_too_large(shape(3, longest + 1), 1 << 20));
     }
 }

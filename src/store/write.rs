@@ -11,7 +11,7 @@
 //! Whatever was true of the bucket before it was let go is looked at again. Dropping a [`Reservation`] gives its chunk back.
 
 use super::hash::Hash;
-use super::item::{Chunk, Linked, Segment};
+use super::item::{Chunk, Linked, Segment, piece_ids_len};
 use super::pages::Class;
 use super::sizes::{ClassId, ItemShape};
 use super::table::{BucketGuard, Meta, Slot};
@@ -55,6 +55,16 @@ pub enum Side {
     Prepend,
 }
 
+/// Where an item goes.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Place {
+    shape: ItemShape,
+    /// Of its chunk, or of a large item's head.
+    class: ClassId,
+    /// In pieces.
+    large: bool,
+}
+
 /// What became of a store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stored {
@@ -81,8 +91,11 @@ pub enum Refused {
 #[derive(Debug)]
 pub struct Reservation {
     inner: Arc<Inner>,
-    /// None once committed.
+    /// The item's chunk, or a large item's head. None once committed.
     chunk: Option<Chunk>,
+    /// Of a large item: those that have been taken so far. All but the last one that there will be are of the largest class.
+    pieces: Vec<Chunk>,
+    large: bool,
     hash: Hash,
     shape: ItemShape,
     flags: u32,
@@ -92,10 +105,40 @@ pub struct Reservation {
 }
 
 impl Reservation {
-    /// The part of the value that is still to come.
+    /// Where the value's next bytes go: all of them, or of a large value those up to the end of its piece. Empty if the value is
+    /// complete, or if a large one wants [`Store::grow`] first.
     pub fn unfilled(&mut self) -> &mut [u8] {
+        if self.large {
+            return self.unfilled_piece();
+        }
         let (start, end) = (self.shape.key_len + self.filled, self.shape.key_len + self.shape.value_len);
         &mut self.body()[start..end]
+    }
+
+    fn unfilled_piece(&mut self) -> &mut [u8] {
+        let piece_len = self.inner.piece_len();
+        let (index, within) = (self.filled / piece_len, self.filled % piece_len);
+        let end = piece_len.min(self.shape.value_len - index * piece_len);
+        let Some(piece) = self.pieces.get_mut(index) else { return &mut [] };
+        let chunk_len = self.inner.sizes.chunk_len(piece.class());
+        &mut self.inner.arena.piece_body(piece, chunk_len)[within..end]
+    }
+
+    pub(super) fn add_piece(&mut self, piece: Chunk) {
+        debug_assert!(self.large && self.filled == self.pieces.len() * self.inner.piece_len());
+        self.pieces.push(piece);
+    }
+
+    /// Bytes of the value that have not come yet.
+    #[must_use]
+    pub fn missing_len(&self) -> usize {
+        self.shape.value_len - self.filled
+    }
+
+    /// All of the value has come.
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        self.missing_len() == 0
     }
 
     /// Says that `len` more bytes have come.
@@ -103,7 +146,7 @@ impl Reservation {
     /// # Panics
     /// When that is more than were missing.
     pub fn advance(&mut self, len: usize) {
-        assert!(len <= self.shape.value_len - self.filled, "more bytes than the value has");
+        assert!(len <= self.missing_len(), "more bytes than the value has");
         self.filled += len;
     }
 
@@ -113,13 +156,41 @@ impl Reservation {
         self.hash
     }
 
+    /// The value, piece by piece.
+    fn parts(&mut self) -> Vec<&[u8]> {
+        if !self.large {
+            let (start, end) = (self.shape.key_len, self.shape.key_len + self.shape.value_len);
+            return vec![&self.body()[start..end]];
+        }
+        let (mut missing, piece_len) = (self.shape.value_len, self.inner.piece_len());
+        let mut parts = Vec::with_capacity(self.pieces.len());
+        for piece in &mut self.pieces {
+            let chunk_len = self.inner.sizes.chunk_len(piece.class());
+            let len = missing.min(piece_len);
+            parts.push(&self.inner.arena.piece_body(piece, chunk_len)[..len]);
+            missing -= len;
+        }
+        parts
+    }
+
+    /// Writes the pieces' ids into the head, and the head's into the pieces: they are one item from here on.
+    fn join_pieces(&mut self) {
+        let head = self.chunk.as_ref().expect("not committed before").id();
+        let ids: Vec<u8> = self.pieces.iter().flat_map(|piece| piece.id().bits().to_ne_bytes()).collect();
+        let start = self.shape.key_len;
+        self.body()[start..start + ids.len()].copy_from_slice(&ids);
+        for piece in self.pieces.drain(..) {
+            self.inner.arena.header(piece.id()).mark_piece(head);
+        }
+    }
+
     fn body(&mut self) -> &mut [u8] {
         let chunk = self.chunk.as_mut().expect("a reservation has its chunk until it is committed");
         self.inner.body(chunk)
     }
 
     /// A copy of the key, so that the chunk can go on while it is looked up.
-    fn key(&mut self) -> ArrayVec<u8, KEY_LEN_MAX> {
+    pub fn key(&mut self) -> ArrayVec<u8, KEY_LEN_MAX> {
         let len = self.shape.key_len;
         ArrayVec::try_from(&self.body()[..len]).expect("keys are at most KEY_LEN_MAX long")
     }
@@ -127,6 +198,9 @@ impl Reservation {
 
 impl Drop for Reservation {
     fn drop(&mut self) {
+        for piece in self.pieces.drain(..) {
+            self.inner.give_back(Some(piece));
+        }
         self.inner.give_back(self.chunk.take());
     }
 }
@@ -146,7 +220,10 @@ impl Store {
     ) -> Result<Stored, Refused> {
         let inner = &*self.inner;
         let (hash, key) = draft.key;
-        let (shape, class) = inner.place_for(key.len(), value.len(), draft.flags)?;
+        let Place { shape, class, large } = inner.place_for(key.len(), value.len(), draft.flags)?;
+        if large {
+            return self.put_large(local, draft, condition, value, now);
+        }
         let mut chunk = None;
         loop {
             let mut guard = inner.table.lock(hash);
@@ -187,11 +264,13 @@ impl Store {
         now: Now,
     ) -> Result<Reservation, Refused> {
         let (hash, key) = draft.key;
-        let (shape, class) = self.inner.place_for(key.len(), value_len, draft.flags)?;
+        let Place { shape, class, large } = self.inner.place_for(key.len(), value_len, draft.flags)?;
         let chunk = self.inner.chunk_for(local, class, now)?;
         let mut reservation = Reservation {
             inner: Arc::clone(&self.inner),
             chunk: Some(chunk),
+            pieces: Vec::with_capacity(if large { self.inner.piece_count(value_len) } else { 0 }),
+            large,
             hash,
             shape,
             flags: draft.flags,
@@ -216,18 +295,43 @@ impl Store {
         condition: Condition,
         now: Now,
     ) -> Result<Stored, Refused> {
-        assert_eq!(reservation.filled, reservation.shape.value_len, "a value is linked whole");
+        assert!(reservation.is_complete(), "a value is linked whole");
         let inner = &*self.inner;
         let key = reservation.key();
-        let draft = Draft { key: (reservation.hash, &key), flags: reservation.flags, deadline: reservation.deadline };
         let guard = inner.table.lock(reservation.hash);
         let slot = inner.find(&guard, reservation.hash, &key);
         if let Some(outcome) = inner.unmet(condition, slot, now) {
             drop(guard);
             return Ok(outcome);
         }
-        let chunk = reservation.chunk.take().expect("not committed before");
-        inner.link(local, guard, slot, chunk, reservation.shape, draft, now)
+        inner.link_reservation(local, guard, slot, &mut reservation, &key, now)
+    }
+
+    /// Links a filled reservation in the place of its key's item if that `is` still the one; none if it is another.
+    pub(super) fn commit_if(
+        &self,
+        local: &mut Local,
+        mut reservation: Reservation,
+        is: impl Fn(Linked<'_>) -> bool,
+        now: Now,
+    ) -> Result<Option<Stored>, Refused> {
+        let inner = &*self.inner;
+        let key = reservation.key();
+        let guard = inner.table.lock(reservation.hash);
+        let slot = inner.find_live(&guard, reservation.hash, &key, now);
+        match slot {
+            None => {
+                drop(guard);
+                Ok(Some(Stored::NotStored))
+            }
+            Some(found) if is(Linked::vouched(found.id(), &guard)) => {
+                inner.link_reservation(local, guard, slot, &mut reservation, &key, now).map(Some)
+            }
+            Some(_) => {
+                drop(guard);
+                Ok(None)
+            }
+        }
     }
 
     /// Adds a filled reservation's value to the one that is there.
@@ -241,10 +345,11 @@ impl Store {
         side: Side,
         now: Now,
     ) -> Result<Stored, Refused> {
-        let key = reservation.key();
-        let (hash, key_len, value_len) = (reservation.hash, reservation.shape.key_len, reservation.shape.value_len);
-        let value = &reservation.body()[key_len..key_len + value_len];
-        self.extend(local, (hash, &key), side, value, now)
+        let (hash, key) = (reservation.hash, reservation.key());
+        match reservation.parts()[..] {
+            [value] => self.extend(local, (hash, &key), side, value, now),
+            ref parts => self.extend_large(local, (hash, &key), side, parts, now),
+        }
     }
 
     /// Adds to a value, keeping its flags and lifetime.
@@ -272,13 +377,11 @@ impl Store {
             let header = inner.arena.header(id);
             let (old_len, draft) = (header.value_len(), inner.draft_of(slot, (hash, key)));
             let new_len = old_len + bytes.len();
-            let (shape, class) = match inner.place_for(key.len(), new_len, draft.flags) {
-                Ok(place) => place,
-                Err(refused) => {
-                    drop(guard);
-                    inner.give_back(spare);
-                    return Err(refused);
-                }
+            let place = inner.place_for(key.len(), new_len, draft.flags);
+            let Ok(Place { shape, class, large: false }) = place else {
+                drop(guard);
+                inner.give_back(spare);
+                return place.and_then(|_| self.extend_large(local, (hash, key), side, &[bytes], now));
             };
             if side == Side::Append && inner.fits_in_place(slot, class, new_len) {
                 let chunk_len = inner.sizes.chunk_len(class);
@@ -307,7 +410,7 @@ impl Store {
 
     /// Rewrites a value from what it is: `with` is given it and returns up to 20 bytes for its beginning and something of its own.
     /// A shorter one is padded with blanks to the old length, a longer one makes the value longer. Keeps flags and lifetime.
-    /// None if the key is not there.
+    /// None if the key is not there. A value in pieces is shown as empty.
     ///
     /// # Errors
     /// What `with` returns as such, with the item as it was; [`Refused`] inside if there is no chunk for a longer value.
@@ -324,7 +427,10 @@ impl Store {
             let mut guard = inner.table.lock(hash);
             let Some(slot) = inner.find_live(&guard, hash, key, now) else { break Ok(None) };
             let id = slot.id();
-            let old = inner.arena.value(Linked::vouched(id, &guard));
+            let item = Linked::vouched(id, &guard);
+            // A value in pieces is no number, and nothing else is rewritten.
+            let in_pieces = inner.sizes.is_large(inner.arena.shape_of(item));
+            let old = if in_pieces { &[] } else { inner.arena.value(item) };
             let old_len = old.len();
             let (new, told) = match with(old) {
                 Ok(new) => new,
@@ -333,7 +439,8 @@ impl Store {
             let new_len = old_len.max(new.len());
             let draft = inner.draft_of(slot, (hash, key));
             let (shape, class) = match inner.place_for(key.len(), new_len, draft.flags) {
-                Ok(place) => place,
+                Ok(Place { shape, class, large: false }) => (shape, class),
+                Ok(_) => break Err(Refused::TooLarge.into()),
                 Err(refused) => break Err(refused.into()),
             };
             if inner.fits_in_place(slot, class, new_len) {
@@ -376,13 +483,40 @@ impl Inner {
 
     /// Shape and class of an item.
     #[inline]
-    fn place_for(&self, key_len: usize, value_len: usize, flags: u32) -> Result<(ItemShape, ClassId), Refused> {
+    fn place_for(&self, key_len: usize, value_len: usize, flags: u32) -> Result<Place, Refused> {
         if value_len > self.config.item_len_max {
             return Err(Refused::TooLarge);
         }
         let shape = self.arena.shape(key_len, value_len, flags);
-        let class = self.sizes.class_of(shape, self.config.item_len_max).ok_or(Refused::TooLarge)?;
-        Ok((shape, class))
+        if self.sizes.is_too_large(shape, self.config.item_len_max) {
+            return Err(Refused::TooLarge);
+        }
+        let large = self.sizes.is_large(shape);
+        let class = if large {
+            let head_len = self.arena.header_len() + key_len + piece_ids_len(self.piece_count(value_len));
+            self.sizes.class_for_len(head_len.next_multiple_of(size_of::<u64>()))
+        } else {
+            self.sizes.class_of(shape)
+        };
+        Ok(Place { shape, class, large })
+    }
+
+    /// Links a filled reservation.
+    fn link_reservation<'t>(
+        &'t self,
+        local: &mut Local,
+        guard: BucketGuard<'t>,
+        slot: Option<Slot<'t>>,
+        reservation: &mut Reservation,
+        key: &[u8],
+        now: Now,
+    ) -> Result<Stored, Refused> {
+        let draft = Draft { key: (reservation.hash, key), flags: reservation.flags, deadline: reservation.deadline };
+        if reservation.large {
+            reservation.join_pieces();
+        }
+        let chunk = reservation.chunk.take().expect("not committed before");
+        self.link(local, guard, slot, chunk, reservation.shape, draft, now)
     }
 
     /// What to answer if the condition does not hold.
@@ -450,7 +584,7 @@ impl Inner {
     }
 
     /// Flags and lifetime of an item that is about to be replaced by a longer one of itself.
-    fn draft_of<'k>(&self, slot: Slot<'_>, key: (Hash, &'k [u8])) -> Draft<'k> {
+    pub(super) fn draft_of<'k>(&self, slot: Slot<'_>, key: (Hash, &'k [u8])) -> Draft<'k> {
         let header = self.arena.header(slot.id());
         Draft { key, flags: header.flags(), deadline: Deadline(header.deadline()) }
     }
@@ -468,14 +602,14 @@ impl Inner {
     }
 
     /// Frees a chunk that was not needed after all.
-    fn give_back(&self, chunk: Option<Chunk>) {
+    pub(super) fn give_back(&self, chunk: Option<Chunk>) {
         if let Some(chunk) = chunk {
             self.class(chunk.class()).lock().give(&self.arena, &self.pool, chunk);
         }
     }
 
     /// A chunk, by whatever it takes.
-    fn chunk_for(&self, local: &mut Local, class: ClassId, now: Now) -> Result<Chunk, Refused> {
+    pub(super) fn chunk_for(&self, local: &mut Local, class: ClassId, now: Now) -> Result<Chunk, Refused> {
         self.make_room(local, self.class(class), now).ok_or(Refused::NoMemory)
     }
 
@@ -499,15 +633,18 @@ impl Inner {
         self.arena.set_cas(id, local.next_cas(slot.map_or(0, |slot| self.arena.cas(slot.id()))));
         self.arena.clear_pins(id, class.chunk_len, shape.value_len);
         if let Some(slot) = slot {
-            let old = slot.id();
-            self.unlink(&local.stats, &guard, old, self.class_of(old));
+            self.unlink(&local.stats, &guard, slot.id());
             slot.set_id(id);
             slot.set_meta(slot.meta().restored());
         } else if guard.insert(hash.tag(), id, Meta::default()) {
             local.item_delta += 1;
         } else {
             drop(guard);
-            self.give_back(Some(chunk));
+            if self.sizes.is_large(shape) {
+                self.free_large(chunk, self.arena.header_len() + shape.key_len, shape.value_len);
+            } else {
+                self.give_back(Some(chunk));
+            }
             return Err(Refused::NoMemory);
         }
         self.enlist(class, chunk, shape, self.stamp(now));
@@ -522,7 +659,7 @@ impl Inner {
     /// Puts a chunk that is in the index into its queue: from here on it is an item.
     fn enlist(&self, class: &Class, chunk: Chunk, shape: ItemShape, stamp: u32) {
         let segment = if self.config.lru == LruMode::Flat { Segment::Cold } else { Segment::Hot };
-        let mut class_guard = class.lock();
+        let mut class_guard = self.queueing_class(class, self.sizes.is_large(shape)).lock();
         self.arena.header(chunk.id()).mark_linked(shape, segment, stamp);
         class_guard.enqueue(&self.arena, chunk.id());
     }
