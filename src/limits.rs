@@ -45,6 +45,9 @@ pub const INDEX_LEVEL_MIN: u32 = 12;
 /// Items looked at, at most, in one attempt to make room in a class.
 pub const EVICT_STEPS_MAX: usize = 64;
 
+/// Items spared for their uses, at most, in one attempt to make room.
+pub const EVICT_SPARED_MAX: usize = EVICT_STEPS_MAX / 2;
+
 /// Items evicted, at most, when room is needed for one: the class is locked and their buckets are fetched all at once.
 pub const EVICT_BATCH: usize = 8;
 

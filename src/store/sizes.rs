@@ -102,7 +102,7 @@ impl Sizes {
             return None;
         }
         let len = if self.by_memcached { theirs } else { shape.item_len };
-        debug_assert!(shape.item_len <= theirs.max(shape.item_len));
+        debug_assert!(shape.item_len <= len, "memcached's layout is never shorter than ours");
         let class = match self.short.get(len.div_ceil(SHORT_STEP)) {
             Some(&class) => class,
             None => u8::try_from(self.chunk_lens.partition_point(|&chunk| (chunk as usize) < len) + 1)

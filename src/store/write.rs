@@ -15,6 +15,7 @@ use super::item::{Chunk, Linked, Segment};
 use super::pages::Class;
 use super::sizes::{ClassId, ItemShape};
 use super::table::{BucketGuard, Meta, Slot};
+use super::expiry::Moment;
 use super::{Deadline, Inner, Local, Store};
 use crate::clock::Now;
 use crate::limits::{KEY_LEN_MAX, PIN_VALUE_MIN};
@@ -150,8 +151,8 @@ impl Store {
         let mut chunk = None;
         loop {
             let mut guard = inner.table.lock(hash);
-            let slot = inner.find(&guard, hash, key);
-            if let Some(outcome) = inner.unmet(condition, slot, now) {
+            let (slot, at) = (inner.find(&guard, hash, key), inner.moment(now));
+            if let Some(outcome) = inner.unmet(condition, slot, at) {
                 drop(guard);
                 inner.give_back(chunk);
                 return Ok(outcome);
@@ -159,7 +160,7 @@ impl Store {
             if let Some(slot) = slot
                 && inner.fits_in_place(slot, class, value.len())
             {
-                inner.replace_in_place(local, &mut guard, slot, draft, value, now);
+                inner.replace_in_place(local, &mut guard, slot, draft, value, at);
                 drop(guard);
                 inner.give_back(chunk);
                 return Ok(Stored::Stored);
@@ -168,7 +169,7 @@ impl Store {
                 let body = inner.body(&mut chunk);
                 body[..key.len()].copy_from_slice(key);
                 body[key.len()..key.len() + value.len()].copy_from_slice(value);
-                return inner.link(local, guard, slot, chunk, shape, draft, now);
+                return inner.link(local, guard, slot, chunk, shape, draft, at);
             }
             drop(guard);
             chunk = Some(inner.chunk_for(local, class, now)?);
@@ -208,7 +209,7 @@ impl Store {
     /// [`Refused::NoMemory`] if the index has no room.
     ///
     /// # Panics
-    /// When bytes of the value are missing.
+    /// When bytes of the value are missing, or the reservation is another store's.
     pub fn commit(
         &self,
         local: &mut Local,
@@ -217,17 +218,18 @@ impl Store {
         now: Now,
     ) -> Result<Stored, Refused> {
         assert_eq!(reservation.filled, reservation.shape.value_len, "a value is linked whole");
+        assert!(Arc::ptr_eq(&self.inner, &reservation.inner), "a reservation of another store");
         let inner = &*self.inner;
         let key = reservation.key();
         let draft = Draft { key: (reservation.hash, &key), flags: reservation.flags, deadline: reservation.deadline };
         let guard = inner.table.lock(reservation.hash);
-        let slot = inner.find(&guard, reservation.hash, &key);
-        if let Some(outcome) = inner.unmet(condition, slot, now) {
+        let (slot, at) = (inner.find(&guard, reservation.hash, &key), inner.moment(now));
+        if let Some(outcome) = inner.unmet(condition, slot, at) {
             drop(guard);
             return Ok(outcome);
         }
         let chunk = reservation.chunk.take().expect("not committed before");
-        inner.link(local, guard, slot, chunk, reservation.shape, draft, now)
+        inner.link(local, guard, slot, chunk, reservation.shape, draft, at)
     }
 
     /// Adds a filled reservation's value to the one that is there.
@@ -263,7 +265,8 @@ impl Store {
         let mut spare: Option<Chunk> = None;
         loop {
             let mut guard = inner.table.lock(hash);
-            let Some(slot) = inner.find_live(&guard, hash, key, now) else {
+            let at = inner.moment(now);
+            let Some(slot) = inner.find_live(&guard, hash, key, at) else {
                 drop(guard);
                 inner.give_back(spare);
                 return Ok(Stored::NotStored);
@@ -284,7 +287,7 @@ impl Store {
                 let chunk_len = inner.sizes.chunk_len(class);
                 inner.arena.overwrite(&mut guard, id, chunk_len, old_len, bytes);
                 header.set_value_len(new_len);
-                inner.changed_in_place(local, slot, bytes.len() as u64, 0, now);
+                inner.changed_in_place(local, slot, bytes.len() as u64, 0, at);
                 drop(guard);
                 inner.give_back(spare);
                 return Ok(Stored::Stored);
@@ -298,7 +301,7 @@ impl Store {
                     rest[..part.len()].copy_from_slice(part);
                     rest = &mut rest[part.len()..];
                 }
-                return inner.link(local, guard, Some(slot), chunk, shape, draft, now);
+                return inner.link(local, guard, Some(slot), chunk, shape, draft, at);
             }
             drop(guard);
             spare = Some(inner.chunk_for(local, class, now)?);
@@ -322,7 +325,8 @@ impl Store {
         let mut spare: Option<Chunk> = None;
         let result = loop {
             let mut guard = inner.table.lock(hash);
-            let Some(slot) = inner.find_live(&guard, hash, key, now) else { break Ok(None) };
+            let at = inner.moment(now);
+            let Some(slot) = inner.find_live(&guard, hash, key, at) else { break Ok(None) };
             let id = slot.id();
             let old = inner.arena.value(Linked::vouched(id, &guard));
             let old_len = old.len();
@@ -343,7 +347,7 @@ impl Store {
                     inner.arena.overwrite(&mut guard, id, chunk_len, blank, b" ");
                 }
                 inner.arena.header(id).set_value_len(new_len);
-                inner.changed_in_place(local, slot, new_len as u64, old_len as u64, now);
+                inner.changed_in_place(local, slot, new_len as u64, old_len as u64, at);
                 break Ok(Some(told));
             }
             if let Some(mut chunk) = inner.usable(spare.take(), class) {
@@ -352,7 +356,7 @@ impl Store {
                 let value = &mut body[key.len()..key.len() + new_len];
                 value[..new.len()].copy_from_slice(&new);
                 value[new.len()..].fill(b' ');
-                let linked = inner.link(local, guard, Some(slot), chunk, shape, draft, now);
+                let linked = inner.link(local, guard, Some(slot), chunk, shape, draft, at);
                 return linked.map(|_| Some(told)).map_err(E::from);
             }
             drop(guard);
@@ -377,6 +381,7 @@ impl Inner {
     /// Shape and class of an item.
     #[inline]
     fn place_for(&self, key_len: usize, value_len: usize, flags: u32) -> Result<(ItemShape, ClassId), Refused> {
+        debug_assert!((1..=KEY_LEN_MAX).contains(&key_len), "a key length of zero says that a chunk is no item");
         if value_len > self.config.item_len_max {
             return Err(Refused::TooLarge);
         }
@@ -387,11 +392,11 @@ impl Inner {
 
     /// What to answer if the condition does not hold.
     #[inline]
-    fn unmet(&self, condition: Condition, slot: Option<Slot<'_>>, now: Now) -> Option<Stored> {
+    fn unmet(&self, condition: Condition, slot: Option<Slot<'_>>, at: Moment) -> Option<Stored> {
         if condition == Condition::Always {
             return None;
         }
-        let live = slot.filter(|slot| !self.is_dead(slot.id(), now));
+        let live = slot.filter(|slot| !self.is_dead(slot.id(), at));
         match (condition, live) {
             (Condition::Absent, Some(_)) | (Condition::Present, None) => Some(Stored::NotStored),
             (Condition::Cas(_), None) => Some(Stored::NotFound),
@@ -417,7 +422,7 @@ impl Inner {
         slot: Slot<'_>,
         draft: Draft<'_>,
         value: &[u8],
-        now: Now,
+        at: Moment,
     ) {
         let id = slot.id();
         let header = self.arena.header(id);
@@ -428,17 +433,16 @@ impl Inner {
         }
         header.set_flags(draft.flags);
         header.set_deadline(draft.deadline.0);
-        header.set_access(self.stamp(now));
-        self.changed_in_place(local, slot, value.len() as u64, old_len as u64, now);
+        self.changed_in_place(local, slot, value.len() as u64, old_len as u64, at);
     }
 
     /// What all changes in place have in common: a new CAS number, a use, `added` bytes more and `removed` less.
     #[inline]
-    fn changed_in_place(&self, local: &mut Local, slot: Slot<'_>, added: u64, removed: u64, now: Now) {
+    fn changed_in_place(&self, local: &mut Local, slot: Slot<'_>, added: u64, removed: u64, at: Moment) {
         let id = slot.id();
         let cas = local.next_cas(self.arena.cas(id));
         self.arena.set_cas(id, cas);
-        self.arena.header(id).set_access(self.stamp(now));
+        self.arena.header(id).set_access(at.stamp);
         slot.set_meta(slot.meta().restored());
         local.stats.bytes.add(added);
         local.stats.bytes.sub(removed);
@@ -488,7 +492,7 @@ impl Inner {
         chunk: Chunk,
         shape: ItemShape,
         draft: Draft<'_>,
-        now: Now,
+        at: Moment,
     ) -> Result<Stored, Refused> {
         let (hash, _) = draft.key;
         let (id, class) = (chunk.id(), self.class(chunk.class()));
@@ -503,18 +507,18 @@ impl Inner {
             slot.set_id(id);
             slot.set_meta(slot.meta().restored());
         } else if guard.insert(hash.tag(), id, Meta::default()) {
-            local.item_delta += 1;
+            local.count_items(1);
         } else {
             drop(guard);
             self.give_back(Some(chunk));
             return Err(Refused::NoMemory);
         }
-        self.enlist(class, chunk, shape, self.stamp(now));
+        self.enlist(class, chunk, shape, at.stamp);
         drop(guard);
         local.stats.bytes.add(shape.item_len as u64);
         local.stats.curr_items.add(1);
         local.stats.total_items.add(1);
-        local.settle();
+        self.grow_index();
         Ok(Stored::Stored)
     }
 
