@@ -59,6 +59,9 @@ pub const EVICT_STEPS_MAX: usize = 64;
 /// Pages that are emptied, at most, to have one for a class.
 pub const DRAIN_TRIES_MAX: usize = 4;
 
+/// Items spared for their uses, at most, in one attempt to make room.
+pub const EVICT_SPARED_MAX: usize = EVICT_STEPS_MAX / 2;
+
 /// Items evicted, at most, when room is needed for one: the class is locked and their buckets are fetched all at once.
 pub const EVICT_BATCH: usize = 8;
 

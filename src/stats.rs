@@ -18,7 +18,7 @@ impl Counter {
         self.0.store(self.0.load(Ordering::Relaxed).wrapping_add(n), Ordering::Relaxed);
     }
 
-    /// Takes `n` away, for gauges such as the number of items; the sum over threads is what is never negative.
+    /// Takes `n` away, for gauges such as the number of items; only the sum over threads says something.
     #[inline]
     pub fn sub(&self, n: u64) {
         self.0.store(self.0.load(Ordering::Relaxed).wrapping_sub(n), Ordering::Relaxed);
@@ -53,7 +53,9 @@ macro_rules! counters {
         }
     };
     (@since count, $now:expr, $zero:expr) => { $now.wrapping_sub($zero) };
-    (@since gauge, $now:expr, $zero:expr) => { $now };
+    // Threads add and take away each on their own, and their blocks are not read at one moment: a sum may be short by what has
+    // been taken away already and not yet been seen to be added.
+    (@since gauge, $now:expr, $zero:expr) => { $now.cast_signed().max(0).cast_unsigned() };
 }
 
 counters! {

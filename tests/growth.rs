@@ -6,15 +6,20 @@ use slabd::settings::LruMode;
 use slabd::stats::Block;
 use slabd::store::{Condition, Deadline, Draft, Store, StoreConfig, Stored};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+/// Processor time of this thread: a machine that has other things to do does not make a store long.
+fn worked() -> Duration {
+    let clock = nix::time::ClockId::CLOCK_THREAD_CPUTIME_ID;
+    nix::time::clock_gettime(clock).map(Duration::from).expect("Linux has this clock")
+}
 
 /// Items stored. The longest store of all is looked at, so this is as good as any larger number to find a pause that grows
 /// with the table, and takes seconds.
 const ITEMS: u64 = 5_000_000;
 
 /// A pause for the whole table would be at least this: moving five million items is some hundred milliseconds of work. A single
-/// bucket's split takes microseconds; the rest is for a machine that has other things to do, and for memory being touched for
-/// the first time.
+/// bucket's split takes microseconds; the rest is for memory that the kernel clears when it is touched for the first time.
 const PAUSE_MAX: Duration = Duration::from_millis(50);
 
 #[test]
@@ -38,9 +43,9 @@ fn storing_never_pauses_while_the_index_grows_to_five_million_items() {
     for n in 0..ITEMS {
         let key = n.to_le_bytes();
         let draft = Draft { key: (store.hash(&key), &key), flags: 0, deadline: Deadline::NEVER };
-        let start = Instant::now();
+        let start = worked();
         let stored = store.put(&mut local, draft, Condition::Always, b"value", now);
-        let took = start.elapsed();
+        let took = worked() - start;
         assert_eq!(stored, Ok(Stored::Stored));
         if took > Duration::from_millis(1) {
             longest.push((took, n));

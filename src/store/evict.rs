@@ -11,17 +11,18 @@
 //! ```
 //!
 //! Nothing moves between queues while there is room: an item's uses are counted in its slot of the index, and looked at only
-//! when it has come to a tail. From a queue to an item is against the lock order, so the item's bucket is only tried; an item
+//! when it has come to a tail. Of all that is looked at for one chunk the first half may be spared for its uses, the second may
+//! not: a store where everything is in use still makes room. From a queue to an item is against the lock order, so the item's bucket is only tried; an item
 //! that is held by somebody goes back to the head.
 
 use super::arena::{Arena, ItemId, Page, PageId};
-use super::expiry::stamp_age;
+use super::expiry::Moment;
 use super::hash::Hash;
 use super::item::{Chunk, Linked, Segment};
 use super::pages::{Class, ClassGuard};
 use super::{Inner, Local};
 use crate::clock::Now;
-use crate::limits::{DRAIN_TRIES_MAX, EVICT_BATCH, EVICT_BATCH_BYTES, EVICT_STEPS_MAX};
+use crate::limits::{DRAIN_TRIES_MAX, EVICT_BATCH, EVICT_BATCH_BYTES, EVICT_SPARED_MAX, EVICT_STEPS_MAX};
 use crate::settings::LruMode;
 use crate::stats::Block;
 use arrayvec::ArrayVec;
@@ -51,6 +52,17 @@ struct Won {
     strays: Vec<Chunk>,
 }
 
+/// What an item is spared for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Spare {
+    /// Uses since it came to its queue, or readers who have it pinned.
+    Used,
+    /// Readers who have it pinned: evicting it would win no chunk.
+    Pinned,
+    /// Nothing: its page is to be emptied.
+    Nothing,
+}
+
 /// What became of the item at a tail.
 enum Fate {
     /// Its chunk is ours.
@@ -69,10 +81,18 @@ impl ClassGuard<'_> {
         VICTIM_ORDER.into_iter().find_map(|segment| self.queue(segment).tail)
     }
 
+    /// The queue to take victims from: the first that has any, or, so that a queue of pinned values does not hide the others,
+    /// each of those in turn.
+    fn victim_segment(&mut self, turn: usize) -> Option<Segment> {
+        let filled: ArrayVec<Segment, 4> =
+            VICTIM_ORDER.into_iter().filter(|&segment| self.queue(segment).count > 0).collect();
+        (!filled.is_empty()).then(|| filled[turn % filled.len()])
+    }
+
     /// How well the class can do without a page: pages, then seconds since its next victim was used.
     /// None if it has no victim, which then is true of its pages as well: all reserved or pinned.
-    fn wealth(mut self, arena: &Arena, stamp: u32) -> Option<(u32, u32)> {
-        let idle_secs = stamp_age(arena.header(self.next_victim()?).access(), stamp);
+    fn wealth(mut self, arena: &Arena, at: Moment) -> Option<(u32, u32)> {
+        let idle_secs = at.age_secs(arena.header(self.next_victim()?).access());
         Some((self.state.page_count, idle_secs))
     }
 }
@@ -81,27 +101,28 @@ impl Inner {
     /// A chunk for a class that has none free, from wherever it can be had.
     #[cold]
     pub(super) fn make_room(&self, local: &mut Local, class: &Class, now: Now) -> Option<Chunk> {
-        self.evict_for(local, class, now)
-            .or_else(|| self.drained_chunk(local, class, 2, now))
-            .or_else(|| self.larger_chunk(local, class, LARGER_MAX, now))
-            .or_else(|| self.drained_chunk(local, class, 1, now))
-            .or_else(|| self.larger_chunk(local, class, usize::MAX, now))
+        let at = self.moment(now);
+        self.evict_for(local, class, at)
+            .or_else(|| self.drained_chunk(local, class, 2, at))
+            .or_else(|| self.larger_chunk(local, class, LARGER_MAX, at))
+            .or_else(|| self.drained_chunk(local, class, 1, at))
+            .or_else(|| self.larger_chunk(local, class, usize::MAX, at))
     }
 
     /// A chunk of a page that is taken from another class, one that has at least `page_count_min`.
-    fn drained_chunk(&self, local: &mut Local, class: &Class, page_count_min: u32, now: Now) -> Option<Chunk> {
+    fn drained_chunk(&self, local: &mut Local, class: &Class, page_count_min: u32, at: Moment) -> Option<Chunk> {
         if !self.config.evict {
             return None;
         }
         // A page in which something is reserved or pinned stays; then another one is tried.
         (0..DRAIN_TRIES_MAX).find_map(|_| {
-            let drained = self.drain_a_page(local, class, page_count_min, now);
+            let drained = self.drain_a_page(local, class, page_count_min, at);
             drained.then(|| class.lock().take(&self.arena, &self.pool)).flatten()
         })
     }
 
     /// Evicts from a class's own queues: one chunk to return, and a few more for the free list while the class is locked.
-    fn evict_for(&self, local: &mut Local, class: &Class, now: Now) -> Option<Chunk> {
+    fn evict_for(&self, local: &mut Local, class: &Class, at: Moment) -> Option<Chunk> {
         let mut guard = class.lock();
         if let Some(chunk) = guard.take(&self.arena, &self.pool) {
             return Some(chunk);
@@ -111,8 +132,9 @@ impl Inner {
         }
         let want = (EVICT_BATCH_BYTES / class.chunk_len).clamp(1, EVICT_BATCH);
         let mut won = Won::default();
-        let removed = self.evict(&mut guard, &local.stats, want, now, &mut won);
-        local.item_delta -= removed;
+        let removed = self.evict(&mut guard, &local.stats, want, at, &mut won);
+        local.count_items(-removed);
+        // A page that was still being drained may have gone to the pool with its last item.
         let chunk = won.chunks.pop().or_else(|| guard.take(&self.arena, &self.pool));
         for spare in won.chunks {
             guard.give(&self.arena, &self.pool, spare);
@@ -123,13 +145,15 @@ impl Inner {
     }
 
     /// Looks at tails until `want` chunks are won or the steps are spent; how many items it removed.
-    fn evict(&self, guard: &mut ClassGuard<'_>, stats: &Block, want: usize, now: Now, won: &mut Won) -> i64 {
-        let (mut steps, mut removed) = (0, 0);
+    fn evict(&self, guard: &mut ClassGuard<'_>, stats: &Block, want: usize, at: Moment, won: &mut Won) -> i64 {
+        let (mut steps, mut hard_turns, mut removed) = (0, 0, 0);
         while won.chunks.len() + won.freed < want && steps < EVICT_STEPS_MAX {
             if self.config.lru == LruMode::Segmented {
                 self.rebalance(guard, stats);
             }
-            let Some(segment) = VICTIM_ORDER.into_iter().find(|&segment| guard.queue(segment).count > 0) else { break };
+            let spare = if steps < EVICT_SPARED_MAX { Spare::Used } else { Spare::Pinned };
+            let Some(segment) = guard.victim_segment(hard_turns) else { break };
+            hard_turns += usize::from(spare == Spare::Pinned);
             // Hash a few victims first, so that their buckets are on their way while the first one is unlinked.
             let victims: ArrayVec<(ItemId, Hash), EVICT_BATCH> = guard
                 .queue(segment)
@@ -143,7 +167,13 @@ impl Inner {
                 .collect();
             for (id, hash) in victims {
                 steps += 1;
-                match self.evict_item(guard, stats, (id, hash), now, true, &mut won.strays) {
+                match self.evict_item(guard, stats, (id, hash), at, spare, &mut won.strays) {
+                    // Not to be used again, or the page would never be empty, and the rest of it nobody's.
+                    Fate::Evicted(chunk)
+                        if self.arena.page(self.arena.page_of(id)).draining.load(Ordering::Relaxed) =>
+                    {
+                        guard.give(&self.arena, &self.pool, chunk);
+                    }
                     Fate::Evicted(chunk) => won.chunks.push(chunk),
                     // At least one of its pieces is of this class.
                     Fate::Freed => won.freed += 1,
@@ -184,14 +214,14 @@ impl Inner {
         }
     }
 
-    /// Evicts one item, unless (`spare_used`) it has been used since it came to its queue, or somebody holds its bucket.
+    /// Evicts one item, unless it is alive and to be spared, or somebody holds its bucket.
     fn evict_item(
         &self,
         guard: &mut ClassGuard<'_>,
         stats: &Block,
         (id, hash): (ItemId, Hash),
-        now: Now,
-        spare_used: bool,
+        at: Moment,
+        spare: Spare,
         strays: &mut Vec<Chunk>,
     ) -> Fate {
         let Some(mut bucket) = self.table.try_lock(hash) else {
@@ -201,13 +231,14 @@ impl Inner {
             return Fate::Kept;
         };
         let slot = bucket.find(hash.tag(), |other| other == id).expect("a queued item is in the index");
-        let (meta, dead) = (slot.meta(), self.is_dead(id, now));
+        let (meta, dead) = (slot.meta(), self.is_dead(id, at));
         let class = self.class_of(id);
         let header = self.arena.header(id);
         let pinned = self.arena.is_pinned(id, class.chunk_len, header.value_len());
-        if !dead && spare_used && (pinned || self.config.lru == LruMode::Segmented && meta.frequency() > 0) {
+        let used = self.config.lru == LruMode::Segmented && meta.frequency() > 0;
+        if !dead && (spare != Spare::Nothing && pinned || spare == Spare::Used && used) {
             slot.set_meta(meta.rested());
-            stats.moves_to_warm.add(1);
+            if pinned { &stats.moves_within_lru } else { &stats.moves_to_warm }.add(1);
             guard.requeue(&self.arena, id, if pinned { header.segment() } else { Segment::Warm });
             return Fate::Kept;
         }
@@ -232,7 +263,7 @@ impl Inner {
 
     /// Empties one page of another class, so that the pool has one for `wanting`: one that is empty already, or one of the class
     /// that has the most (of several such, the one whose next victim has been idle longest). Whether the pool has one.
-    fn drain_a_page(&self, local: &mut Local, wanting: &Class, page_count_min: u32, now: Now) -> bool {
+    fn drain_a_page(&self, local: &mut Local, wanting: &Class, page_count_min: u32, at: Moment) -> bool {
         if self.release_unused_page(wanting) {
             return true;
         }
@@ -240,7 +271,7 @@ impl Inner {
             .classes
             .iter()
             .filter(|class| class.id != wanting.id)
-            .filter_map(|class| Some((class.lock().wealth(&self.arena, self.stamp(now))?, class)))
+            .filter_map(|class| Some((class.lock().wealth(&self.arena, at)?, class)))
             .filter(|((page_count, _), _)| *page_count >= page_count_min)
             .max_by_key(|(wealth, _)| *wealth);
         let Some((_, donor)) = donor else { return false };
@@ -253,7 +284,7 @@ impl Inner {
             let mut strays = Vec::new();
             let end = chunk_count.min(index + u32::try_from(EVICT_STEPS_MAX).unwrap_or(u32::MAX));
             while index < end && self.is_draining(donor, page, index) {
-                self.drain_chunk(&mut guard, local, page, index, now, &mut strays);
+                self.drain_chunk(&mut guard, local, page, index, at, &mut strays);
                 index += 1;
             }
             index = end;
@@ -285,7 +316,8 @@ impl Inner {
         })
     }
 
-    /// Picks the page of the item that would be evicted next, and begins to drain it.
+    /// Picks the page of the item that would be evicted next, and begins to drain it. One that is being drained already has an item
+    /// whose bucket was held, or whose chunk was reserved, when it was last looked at: it is looked at again.
     fn begin_drain(&self, donor: &Class) -> Option<(PageId, u32)> {
         let mut guard = donor.lock();
         let oldest = guard.next_victim()?;
@@ -309,7 +341,7 @@ impl Inner {
         local: &mut Local,
         page: PageId,
         index: u32,
-        now: Now,
+        at: Moment,
         strays: &mut Vec<Chunk>,
     ) {
         let chunk = self.arena.chunk_id(page, index, guard.class.chunk_len);
@@ -319,33 +351,40 @@ impl Inner {
         let Some(id) = id.filter(|&id| self.arena.header(id).is_linked()) else { return };
         let queueing = self.queueing_class_of(id);
         if queueing.id == guard.class.id {
-            self.drain_item(guard, local, id, now, strays);
+            self.drain_item(guard, local, id, at, strays);
         } else if let Some(mut queueing_guard) = queueing.try_lock() {
             // Looked at again: it may have been unlinked before its queue's class was locked.
             if self.arena.header(id).is_linked() {
-                self.drain_item(&mut queueing_guard, local, id, now, strays);
+                self.drain_item(&mut queueing_guard, local, id, at, strays);
             }
         }
     }
 
-    fn drain_item(&self, guard: &mut ClassGuard<'_>, local: &mut Local, id: ItemId, now: Now, strays: &mut Vec<Chunk>) {
+    fn drain_item(
+        &self,
+        guard: &mut ClassGuard<'_>,
+        local: &mut Local,
+        id: ItemId,
+        at: Moment,
+        strays: &mut Vec<Chunk>,
+    ) {
         let hash = self.hash_of(Linked::vouched(id, &*guard));
         // An item whose bucket is held just now stays, and with it the page, until it is freed in its own time.
-        match self.evict_item(guard, &local.stats, (id, hash), now, false, strays) {
+        match self.evict_item(guard, &local.stats, (id, hash), at, Spare::Nothing, strays) {
             Fate::Evicted(chunk) => guard.give(&self.arena, &self.pool, chunk),
             Fate::Freed | Fate::Orphaned => {}
             Fate::Kept => return,
         }
-        local.item_delta -= 1;
+        local.count_items(-1);
     }
 
     /// A chunk of the next larger class that has or can make one, up to `times` the size: better wasteful than refused.
-    fn larger_chunk(&self, local: &mut Local, class: &Class, times: usize, now: Now) -> Option<Chunk> {
+    fn larger_chunk(&self, local: &mut Local, class: &Class, times: usize, at: Moment) -> Option<Chunk> {
         let len_max = class.chunk_len.saturating_mul(times);
         self.classes[class.id.index() + 1..]
             .iter()
             .take_while(|larger| larger.chunk_len <= len_max)
-            .find_map(|larger| self.evict_for(local, larger, now))
+            .find_map(|larger| self.evict_for(local, larger, at))
     }
 
     /// The hash of a linked item's key.

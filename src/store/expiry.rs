@@ -40,21 +40,56 @@ impl Deadline {
 
 const _: () = assert!(Deadline::PAST.0 < Tick::START.0);
 
-/// Times of last access are kept in 24 bits of seconds, which go round every 194 days; this counts them.
+/// The present, as one operation on one item sees it: read once, under the item's bucket, so that what it is held against and
+/// what it is given belong together. With a flush between the two, an item found alive would be given a stamp that outlives the flush.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Moment {
+    pub(super) now: Now,
+    /// What is accessed now is given this stamp, its low bits that is. Greater than `flushed`.
+    pub(super) stamp: u32,
+    /// Stamps up to this one are those of flushed items; zero, which no item has, for none.
+    pub(super) flushed: u32,
+}
+
+/// Why an item counts as not there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Death {
+    Expired,
+    Flushed,
+}
+
+impl Moment {
+    /// Whether an item with this deadline and this stamp (its low bits) is dead, and why.
+    #[inline]
+    pub(super) fn death(self, deadline: Deadline, stamp_bits: u32) -> Option<Death> {
+        if self.flushed != 0 && self.whole_stamp(stamp_bits) <= self.flushed {
+            return Some(Death::Flushed);
+        }
+        deadline.is_past(self.now).then_some(Death::Expired)
+    }
+
+    /// Seconds since an item got its stamp; none if a thread whose clock is ahead gave it.
+    #[inline]
+    pub(super) fn age_secs(self, stamp_bits: u32) -> u32 {
+        self.stamp.saturating_sub(self.whole_stamp(stamp_bits))
+    }
+
+    /// A stamp by its low bits, which go round every 194 days: the latest one that can have been given by now. Held against the
+    /// present rather than against each other, stamps of any age are told from those of today; only an item idle for longer than a
+    /// round looks younger than it is.
+    #[inline]
+    fn whole_stamp(self, stamp_bits: u32) -> u32 {
+        let latest = self.stamp.wrapping_add(STAMP_LEAD_MAX);
+        latest.saturating_sub(latest.wrapping_sub(stamp_bits) & STAMP_MASK)
+    }
+}
+
+/// Bits of a stamp that an item has room for. Stamps count the seconds of the clock and the flushes.
 const STAMP_BITS: u32 = 24;
-pub(super) const STAMP_MASK: u32 = (1 << STAMP_BITS) - 1;
+const STAMP_MASK: u32 = (1 << STAMP_BITS) - 1;
 
-/// Whether stamp `a` is `b` or before it, taking the shorter way round.
-#[inline]
-pub(super) fn stamp_at_or_before(a: u32, b: u32) -> bool {
-    b.wrapping_sub(a) & STAMP_MASK < 1 << (STAMP_BITS - 1)
-}
-
-/// Seconds from stamp `then` to stamp `now`, none if `then` lies ahead.
-#[inline]
-pub(super) fn stamp_age(then: u32, now: u32) -> u32 {
-    if stamp_at_or_before(then, now) { now.wrapping_sub(then) & STAMP_MASK } else { 0 }
-}
+/// How much later than the present a stamp may be: threads' clocks differ by the length of a turn.
+const STAMP_LEAD_MAX: u32 = 1 << 16;
 
 #[cfg(test)]
 mod tests {
@@ -93,13 +128,32 @@ mod tests {
         assert!(!Deadline::NEVER.is_past(at(u32::MAX, u32::MAX)));
     }
 
+    fn moment(stamp: u32, flushed: u32) -> Moment {
+        Moment { now: at(stamp * 4, stamp * 4), stamp, flushed }
+    }
+
     #[test]
-    fn stamps_are_compared_the_shorter_way_round() {
-        assert!(stamp_at_or_before(5, 5));
-        assert!(stamp_at_or_before(5, 6));
-        assert!(!stamp_at_or_before(6, 5));
-        assert!(stamp_at_or_before(STAMP_MASK, 3));
-        assert_eq!(stamp_age(STAMP_MASK, 3), 4);
-        assert_eq!(stamp_age(7, 3), 0);
+    fn stamps_know_their_age_for_longer_than_their_bits_go_round() {
+        for (stamp, age) in [(10, 0), (10, 5), (1 << 24, 1 << 20), (5 << 24, STAMP_MASK - STAMP_LEAD_MAX), (1 << 29, 7)]
+        {
+            assert_eq!(moment(stamp, 0).age_secs(stamp.wrapping_sub(age) & STAMP_MASK), age, "{age} before {stamp}");
+            assert_eq!(moment(stamp, 0).age_secs((stamp + 3) & STAMP_MASK), 0, "given ahead of {stamp}");
+        }
+    }
+
+    #[test]
+    fn a_flush_parts_what_was_before_it_from_what_came_after_whenever_that_is() {
+        for since in [0, 1, 1 << 22, (1 << 23) + 1, 1 << 24, 1 << 26] {
+            let flushed = (1 << 24) - 5;
+            let moment = moment(flushed + 1 + since, flushed);
+            assert_eq!(moment.death(Deadline::NEVER, moment.stamp & STAMP_MASK), None, "stored {since} s after");
+            if since < 1 << 23 {
+                for before in [0, 1, 1 << 22] {
+                    let death = moment.death(Deadline::NEVER, (flushed - before) & STAMP_MASK);
+                    assert_eq!(death, Some(Death::Flushed), "{before} s before, looked at {since} s after");
+                }
+            }
+        }
+        assert_eq!(moment(9, 0).death(Deadline::PAST, 9), Some(Death::Expired));
     }
 }

@@ -341,7 +341,8 @@ impl Arena {
         debug_assert!(offset + bytes.len() < PIN_VALUE_MIN);
         let place = self.place(id, start, bytes.len());
         // SAFETY: inside the chunk by the assertion and inside the arena by `place`; the bucket's guard is held exclusively,
-        // so no slice of the value is alive, and values this short are never pinned. `bytes` is a client's, outside the arena.
+        // so no slice of the value is alive, and values this short are never pinned. `bytes` does not overlap: it is a client's,
+        // or lies in another chunk that its owner lends or a pin keeps.
         unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), place.as_ptr(), bytes.len()) };
     }
 

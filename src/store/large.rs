@@ -118,7 +118,7 @@ impl Store {
         let inner = &*self.inner;
         let mut copy = Vec::with_capacity(PIN_VALUE_MIN);
         let guard = inner.table.lock(hash);
-        let slot = inner.find_live(&guard, hash, key, now)?;
+        let slot = inner.find_live(&guard, hash, key, inner.moment(now))?;
         let draft = inner.draft_of(slot, (hash, key));
         let old = match self.view(&guard, slot.id()).value {
             Value::Borrowed(bytes) => {

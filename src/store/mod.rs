@@ -45,7 +45,7 @@ use crate::settings::LruMode;
 use crate::stats::Block;
 use arena::{Arena, ItemId};
 use crossbeam_utils::CachePadded;
-use expiry::{STAMP_MASK, stamp_age, stamp_at_or_before};
+use expiry::{Death, Moment};
 use hash::Hasher;
 use item::{Chunk, Linked, PIECE_HEADER_LEN, PinToken, Segment};
 use pages::{Class, Pool};
@@ -99,19 +99,18 @@ struct Inner {
     flush: Flush,
 }
 
-/// Which items a `flush_all` has made dead, in O(1): those whose time of last access is at or before `stamp`. Flushing moves
-/// the stamps' clock on by one, so that what is stored in the same second is not among them.
-#[derive(Debug)]
+/// Which items a `flush_all` has made dead, in O(1): those whose stamp of last access is not after the flush's. Flushing moves
+/// the stamps on by one against the clock, so that what is stored in the same second is not among them.
+#[derive(Debug, Default)]
 struct Flush {
-    /// What stamps are ahead of the clock: the number of flushes.
-    ahead: AtomicU32,
-    /// Items up to this stamp are dead; `NO_FLUSH` for none.
-    stamp: AtomicU32,
+    /// How far stamps are ahead of the clock, which is the number of flushes (high half), and the last flush's stamp, zero for
+    /// none (low half): in one word, so that nobody sees the one without the other.
+    word: AtomicU64,
+    /// The second of the thread whose clock is the most ahead: no stamp was given later than this.
+    newest_secs: AtomicU32,
     /// The tick of a flush to come; zero for none.
     due: AtomicU32,
 }
-
-const NO_FLUSH: u32 = u32::MAX;
 
 /// A thread tells the shared count of items when it is off by this much.
 const ITEM_DELTA_MAX: i64 = 32;
@@ -241,13 +240,6 @@ impl Drop for Pinned {
     }
 }
 
-/// Why a key was not found.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Death {
-    Expired,
-    Flushed,
-}
-
 impl Store {
     /// Reserves the memory; it becomes resident as it is used.
     ///
@@ -275,7 +267,7 @@ impl Store {
             classes,
             cas: CachePadded::new(AtomicU64::new(first_cas())),
             item_count: CachePadded::new(AtomicI64::new(0)),
-            flush: Flush { ahead: AtomicU32::new(0), stamp: AtomicU32::new(NO_FLUSH), due: AtomicU32::new(0) },
+            flush: Flush::default(),
         };
         Ok(Self { inner: Arc::new(inner) })
     }
@@ -322,8 +314,8 @@ impl Store {
             drop(guard);
             return with(None);
         };
-        let id = slot.id();
-        if let Some(death) = inner.death(id, now) {
+        let (id, at) = (slot.id(), inner.moment(now));
+        if let Some(death) = inner.death(id, at) {
             match death {
                 Death::Expired => local.stats.get_expired.add(1),
                 Death::Flushed => local.stats.get_flushed.add(1),
@@ -334,7 +326,7 @@ impl Store {
         if let Some(deadline) = touch {
             inner.arena.header(id).set_deadline(deadline.0);
         }
-        inner.note_read(slot, id, now);
+        inner.note_read(slot, id, at);
         with(Some(self.view(&guard, id)))
     }
 
@@ -367,9 +359,10 @@ impl Store {
     pub fn touch(&self, (hash, key): (Hash, &[u8]), now: Now, deadline: Deadline) -> bool {
         let inner = &*self.inner;
         let guard = inner.table.lock(hash);
-        let Some(slot) = inner.find_live(&guard, hash, key, now) else { return false };
+        let at = inner.moment(now);
+        let Some(slot) = inner.find_live(&guard, hash, key, at) else { return false };
         inner.arena.header(slot.id()).set_deadline(deadline.0);
-        inner.note_read(slot, slot.id(), now);
+        inner.note_read(slot, slot.id(), at);
         true
     }
 
@@ -378,7 +371,7 @@ impl Store {
         let inner = &*self.inner;
         let guard = inner.table.lock(hash);
         let Some(slot) = inner.find(&guard, hash, key) else { return false };
-        let alive = !inner.is_dead(slot.id(), now);
+        let alive = !inner.is_dead(slot.id(), inner.moment(now));
         inner.bury(local, guard, slot);
         alive
     }
@@ -394,10 +387,14 @@ impl Store {
         flush.now(now);
     }
 
-    /// To be called by every thread as its turn begins: carries out a flush that has become due.
+    /// To be called by every thread as its turn begins: makes its clock known, and carries out a flush that has become due.
     #[inline]
     pub fn begin_turn(&self, now: Now) {
         let flush = &self.inner.flush;
+        // Written once a second, by one thread or two; read with the word beside it all the time.
+        if flush.newest_secs.load(Ordering::Relaxed) < now.tick.secs() {
+            flush.newest_secs.fetch_max(now.tick.secs(), Ordering::Relaxed);
+        }
         let due = flush.due.load(Ordering::Relaxed);
         if due != 0
             && due <= now.tick.0
@@ -412,11 +409,12 @@ impl Store {
     #[must_use]
     pub fn classes(&self, now: Now) -> Vec<ClassSummary> {
         let inner = &*self.inner;
+        let at = inner.moment(now);
         let summary = |class: &CachePadded<Class>| {
             let guard = class.lock();
             let segments = guard.state.queues.map(|queue| SegmentSummary {
                 items: queue.count,
-                age_secs: queue.tail.map_or(0, |id| stamp_age(inner.arena.header(id).access(), inner.stamp(now))),
+                age_secs: queue.tail.map_or(0, |id| at.age_secs(inner.arena.header(id).access())),
             });
             let chunks_per_page = u32::try_from(inner.sizes.chunks_per_page(class.id)).unwrap_or(u32::MAX);
             let pages = guard.state.page_count;
@@ -484,10 +482,24 @@ pub struct Footprint {
 }
 
 impl Flush {
+    /// What was stored by a thread whose clock is ahead of the caller's is flushed as well.
     fn now(&self, now: Now) {
-        // AcqRel: stamps given after this are later than the one that dies.
-        let ahead = self.ahead.fetch_add(1, Ordering::AcqRel);
-        self.stamp.store(now.tick.secs().wrapping_add(ahead) & STAMP_MASK, Ordering::Release);
+        let secs = self.newest_secs.fetch_max(now.tick.secs(), Ordering::Relaxed).max(now.tick.secs());
+        let next = |word| {
+            let (ahead, _) = Self::parts(word);
+            Some(u64::from(ahead.wrapping_add(1)) << 32 | u64::from(secs.wrapping_add(ahead)))
+        };
+        // Relaxed: the word says all there is to say; for one key, the bucket's lock orders who saw it before and who after.
+        let flushed = self.word.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next);
+        flushed.expect("there always is a next word");
+    }
+
+    /// How far stamps are ahead of the clock, and the last flush's stamp.
+    #[inline]
+    fn parts(word: u64) -> (u32, u32) {
+        #[expect(clippy::cast_possible_truncation, reason = "the low half is wanted")]
+        let flushed = word as u32;
+        ((word >> 32) as u32, flushed)
     }
 }
 
@@ -511,39 +523,38 @@ impl Inner {
     }
 
     /// The slot of a key whose item is alive.
-    fn find_live<'t>(&'t self, guard: &BucketGuard<'t>, hash: Hash, key: &[u8], now: Now) -> Option<Slot<'t>> {
-        self.find(guard, hash, key).filter(|slot| !self.is_dead(slot.id(), now))
+    fn find_live<'t>(&'t self, guard: &BucketGuard<'t>, hash: Hash, key: &[u8], at: Moment) -> Option<Slot<'t>> {
+        self.find(guard, hash, key).filter(|slot| !self.is_dead(slot.id(), at))
     }
 
-    /// The time of access to be given now.
+    /// The present; to be asked for under the bucket of the item that is looked at. A thread whose clock is behind the
+    /// flusher's gives stamps after the flush's all the same.
     #[inline]
-    fn stamp(&self, now: Now) -> u32 {
-        // Acquire: pairs with `Flush::now`.
-        now.tick.secs().wrapping_add(self.flush.ahead.load(Ordering::Acquire)) & STAMP_MASK
+    fn moment(&self, now: Now) -> Moment {
+        // Relaxed: see `Flush::now`.
+        let (ahead, flushed) = Flush::parts(self.flush.word.load(Ordering::Relaxed));
+        let stamp = now.tick.secs().wrapping_add(ahead).max(flushed.wrapping_add(1));
+        Moment { now, stamp, flushed }
     }
 
     #[inline]
-    fn death(&self, id: ItemId, now: Now) -> Option<Death> {
+    fn death(&self, id: ItemId, at: Moment) -> Option<Death> {
         let header = self.arena.header(id);
-        let flushed = self.flush.stamp.load(Ordering::Acquire);
-        if flushed != NO_FLUSH && stamp_at_or_before(header.access(), flushed) {
-            return Some(Death::Flushed);
-        }
-        Deadline(header.deadline()).is_past(now).then_some(Death::Expired)
+        at.death(Deadline(header.deadline()), header.access())
     }
 
     #[inline]
-    fn is_dead(&self, id: ItemId, now: Now) -> bool {
-        self.death(id, now).is_some()
+    fn is_dead(&self, id: ItemId, at: Moment) -> bool {
+        self.death(id, at).is_some()
     }
 
     /// Remembers that an item has been read, writing only what changes. In the flat mode it goes to its queue's head.
     #[inline]
-    fn note_read(&self, slot: Slot<'_>, id: ItemId, now: Now) {
+    fn note_read(&self, slot: Slot<'_>, id: ItemId, at: Moment) {
         slot.set_meta(slot.meta().read());
-        let (header, stamp) = (self.arena.header(id), self.stamp(now));
-        if stamp_age(header.access(), stamp) >= ACCESS_LAG_SECS {
-            header.set_access(stamp);
+        let header = self.arena.header(id);
+        if at.age_secs(header.access()) >= ACCESS_LAG_SECS {
+            header.set_access(at.stamp);
         }
         if self.config.lru == LruMode::Flat {
             self.queueing_class_of(id).lock().requeue(&self.arena, id, Segment::Cold);
@@ -568,7 +579,7 @@ impl Inner {
         let id = slot.id();
         guard.remove(slot);
         self.unlink(&local.stats, &guard, id);
-        local.item_delta -= 1;
+        local.count_items(-1);
     }
 
     /// Takes an item that is in no slot any more out of its queue, and frees its chunk, unless a reader has it pinned.
@@ -606,15 +617,16 @@ impl Local {
         (self.cas.0 - 1).max(old.wrapping_add(1))
     }
 
-    /// Tells the shared count of items, if it has become too wrong, and lets the index grow with it.
+    /// So many items more, or fewer; tells the shared count when it has become too wrong. A thread that only removes must do so
+    /// as well, or the index grows with what others store.
     #[inline]
-    fn settle(&mut self) {
+    fn count_items(&mut self, change: i64) {
+        self.item_delta += change;
         if self.item_delta.abs() >= ITEM_DELTA_MAX {
             // Relaxed: a count for deciding when the index grows.
             self.inner.item_count.fetch_add(self.item_delta, Ordering::Relaxed);
             self.item_delta = 0;
         }
-        self.inner.grow_index();
     }
 }
 

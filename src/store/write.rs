@@ -10,6 +10,7 @@
 //!
 //! Whatever was true of the bucket before it was let go is looked at again. Dropping a [`Reservation`] gives its chunk back.
 
+use super::expiry::Moment;
 use super::hash::Hash;
 use super::item::{Chunk, Linked, Segment, piece_ids_len};
 use super::pages::Class;
@@ -227,8 +228,8 @@ impl Store {
         let mut chunk = None;
         loop {
             let mut guard = inner.table.lock(hash);
-            let slot = inner.find(&guard, hash, key);
-            if let Some(outcome) = inner.unmet(condition, slot, now) {
+            let (slot, at) = (inner.find(&guard, hash, key), inner.moment(now));
+            if let Some(outcome) = inner.unmet(condition, slot, at) {
                 drop(guard);
                 inner.give_back(chunk);
                 return Ok(outcome);
@@ -236,7 +237,7 @@ impl Store {
             if let Some(slot) = slot
                 && inner.fits_in_place(slot, class, value.len())
             {
-                inner.replace_in_place(local, &mut guard, slot, draft, value, now);
+                inner.replace_in_place(local, &mut guard, slot, draft, value, at);
                 drop(guard);
                 inner.give_back(chunk);
                 return Ok(Stored::Stored);
@@ -245,7 +246,7 @@ impl Store {
                 let body = inner.body(&mut chunk);
                 body[..key.len()].copy_from_slice(key);
                 body[key.len()..key.len() + value.len()].copy_from_slice(value);
-                return inner.link(local, guard, slot, chunk, shape, draft, now);
+                return inner.link(local, guard, slot, chunk, shape, draft, at);
             }
             drop(guard);
             chunk = Some(inner.chunk_for(local, class, now)?);
@@ -287,7 +288,7 @@ impl Store {
     /// [`Refused::NoMemory`] if the index has no room.
     ///
     /// # Panics
-    /// When bytes of the value are missing.
+    /// When bytes of the value are missing, or the reservation is another store's.
     pub fn commit(
         &self,
         local: &mut Local,
@@ -296,15 +297,16 @@ impl Store {
         now: Now,
     ) -> Result<Stored, Refused> {
         assert!(reservation.is_complete(), "a value is linked whole");
+        assert!(Arc::ptr_eq(&self.inner, &reservation.inner), "a reservation of another store");
         let inner = &*self.inner;
         let key = reservation.key();
         let guard = inner.table.lock(reservation.hash);
-        let slot = inner.find(&guard, reservation.hash, &key);
-        if let Some(outcome) = inner.unmet(condition, slot, now) {
+        let (slot, at) = (inner.find(&guard, reservation.hash, &key), inner.moment(now));
+        if let Some(outcome) = inner.unmet(condition, slot, at) {
             drop(guard);
             return Ok(outcome);
         }
-        inner.link_reservation(local, guard, slot, &mut reservation, &key, now)
+        inner.link_reservation(local, guard, slot, &mut reservation, &key, at)
     }
 
     /// Links a filled reservation in the place of its key's item if that `is` still the one; none if it is another.
@@ -318,14 +320,15 @@ impl Store {
         let inner = &*self.inner;
         let key = reservation.key();
         let guard = inner.table.lock(reservation.hash);
-        let slot = inner.find_live(&guard, reservation.hash, &key, now);
+        let at = inner.moment(now);
+        let slot = inner.find_live(&guard, reservation.hash, &key, at);
         match slot {
             None => {
                 drop(guard);
                 Ok(Some(Stored::NotStored))
             }
             Some(found) if is(Linked::vouched(found.id(), &guard)) => {
-                inner.link_reservation(local, guard, slot, &mut reservation, &key, now).map(Some)
+                inner.link_reservation(local, guard, slot, &mut reservation, &key, at).map(Some)
             }
             Some(_) => {
                 drop(guard);
@@ -368,7 +371,8 @@ impl Store {
         let mut spare: Option<Chunk> = None;
         loop {
             let mut guard = inner.table.lock(hash);
-            let Some(slot) = inner.find_live(&guard, hash, key, now) else {
+            let at = inner.moment(now);
+            let Some(slot) = inner.find_live(&guard, hash, key, at) else {
                 drop(guard);
                 inner.give_back(spare);
                 return Ok(Stored::NotStored);
@@ -387,7 +391,7 @@ impl Store {
                 let chunk_len = inner.sizes.chunk_len(class);
                 inner.arena.overwrite(&mut guard, id, chunk_len, old_len, bytes);
                 header.set_value_len(new_len);
-                inner.changed_in_place(local, slot, bytes.len() as u64, 0, now);
+                inner.changed_in_place(local, slot, bytes.len() as u64, 0, at);
                 drop(guard);
                 inner.give_back(spare);
                 return Ok(Stored::Stored);
@@ -401,7 +405,7 @@ impl Store {
                     rest[..part.len()].copy_from_slice(part);
                     rest = &mut rest[part.len()..];
                 }
-                return inner.link(local, guard, Some(slot), chunk, shape, draft, now);
+                return inner.link(local, guard, Some(slot), chunk, shape, draft, at);
             }
             drop(guard);
             spare = Some(inner.chunk_for(local, class, now)?);
@@ -425,7 +429,8 @@ impl Store {
         let mut spare: Option<Chunk> = None;
         let result = loop {
             let mut guard = inner.table.lock(hash);
-            let Some(slot) = inner.find_live(&guard, hash, key, now) else { break Ok(None) };
+            let at = inner.moment(now);
+            let Some(slot) = inner.find_live(&guard, hash, key, at) else { break Ok(None) };
             let id = slot.id();
             let item = Linked::vouched(id, &guard);
             // A value in pieces is no number, and nothing else is rewritten.
@@ -450,7 +455,7 @@ impl Store {
                     inner.arena.overwrite(&mut guard, id, chunk_len, blank, b" ");
                 }
                 inner.arena.header(id).set_value_len(new_len);
-                inner.changed_in_place(local, slot, new_len as u64, old_len as u64, now);
+                inner.changed_in_place(local, slot, new_len as u64, old_len as u64, at);
                 break Ok(Some(told));
             }
             if let Some(mut chunk) = inner.usable(spare.take(), class) {
@@ -459,7 +464,7 @@ impl Store {
                 let value = &mut body[key.len()..key.len() + new_len];
                 value[..new.len()].copy_from_slice(&new);
                 value[new.len()..].fill(b' ');
-                let linked = inner.link(local, guard, Some(slot), chunk, shape, draft, now);
+                let linked = inner.link(local, guard, Some(slot), chunk, shape, draft, at);
                 return linked.map(|_| Some(told)).map_err(E::from);
             }
             drop(guard);
@@ -484,6 +489,7 @@ impl Inner {
     /// Shape and class of an item.
     #[inline]
     fn place_for(&self, key_len: usize, value_len: usize, flags: u32) -> Result<Place, Refused> {
+        debug_assert!((1..=KEY_LEN_MAX).contains(&key_len), "a key length of zero says that a chunk is no item");
         if value_len > self.config.item_len_max {
             return Err(Refused::TooLarge);
         }
@@ -509,23 +515,23 @@ impl Inner {
         slot: Option<Slot<'t>>,
         reservation: &mut Reservation,
         key: &[u8],
-        now: Now,
+        at: Moment,
     ) -> Result<Stored, Refused> {
         let draft = Draft { key: (reservation.hash, key), flags: reservation.flags, deadline: reservation.deadline };
         if reservation.large {
             reservation.join_pieces();
         }
         let chunk = reservation.chunk.take().expect("not committed before");
-        self.link(local, guard, slot, chunk, reservation.shape, draft, now)
+        self.link(local, guard, slot, chunk, reservation.shape, draft, at)
     }
 
     /// What to answer if the condition does not hold.
     #[inline]
-    fn unmet(&self, condition: Condition, slot: Option<Slot<'_>>, now: Now) -> Option<Stored> {
+    fn unmet(&self, condition: Condition, slot: Option<Slot<'_>>, at: Moment) -> Option<Stored> {
         if condition == Condition::Always {
             return None;
         }
-        let live = slot.filter(|slot| !self.is_dead(slot.id(), now));
+        let live = slot.filter(|slot| !self.is_dead(slot.id(), at));
         match (condition, live) {
             (Condition::Absent, Some(_)) | (Condition::Present, None) => Some(Stored::NotStored),
             (Condition::Cas(_), None) => Some(Stored::NotFound),
@@ -552,7 +558,7 @@ impl Inner {
         slot: Slot<'_>,
         draft: Draft<'_>,
         value: &[u8],
-        now: Now,
+        at: Moment,
     ) {
         let id = slot.id();
         let header = self.arena.header(id);
@@ -563,17 +569,16 @@ impl Inner {
         }
         header.set_flags(draft.flags);
         header.set_deadline(draft.deadline.0);
-        header.set_access(self.stamp(now));
-        self.changed_in_place(local, slot, value.len() as u64, old_len as u64, now);
+        self.changed_in_place(local, slot, value.len() as u64, old_len as u64, at);
     }
 
     /// What all changes in place have in common: a new CAS number, a use, `added` bytes more and `removed` less.
     #[inline]
-    fn changed_in_place(&self, local: &mut Local, slot: Slot<'_>, added: u64, removed: u64, now: Now) {
+    fn changed_in_place(&self, local: &mut Local, slot: Slot<'_>, added: u64, removed: u64, at: Moment) {
         let id = slot.id();
         let cas = local.next_cas(self.arena.cas(id));
         self.arena.set_cas(id, cas);
-        self.arena.header(id).set_access(self.stamp(now));
+        self.arena.header(id).set_access(at.stamp);
         slot.set_meta(slot.meta().restored());
         local.stats.bytes.add(added);
         local.stats.bytes.sub(removed);
@@ -623,7 +628,7 @@ impl Inner {
         chunk: Chunk,
         shape: ItemShape,
         draft: Draft<'_>,
-        now: Now,
+        at: Moment,
     ) -> Result<Stored, Refused> {
         let (hash, _) = draft.key;
         let (id, class) = (chunk.id(), self.class(chunk.class()));
@@ -637,7 +642,7 @@ impl Inner {
             slot.set_id(id);
             slot.set_meta(slot.meta().restored());
         } else if guard.insert(hash.tag(), id, Meta::default()) {
-            local.item_delta += 1;
+            local.count_items(1);
         } else {
             drop(guard);
             if self.sizes.is_large(shape) {
@@ -647,12 +652,12 @@ impl Inner {
             }
             return Err(Refused::NoMemory);
         }
-        self.enlist(class, chunk, shape, self.stamp(now));
+        self.enlist(class, chunk, shape, at.stamp);
         drop(guard);
         local.stats.bytes.add(shape.item_len as u64);
         local.stats.curr_items.add(1);
         local.stats.total_items.add(1);
-        local.settle();
+        self.grow_index();
         Ok(Stored::Stored)
     }
 
