@@ -56,6 +56,7 @@
 pub mod cli;
 pub mod server;
 
+pub mod maintain;
 pub mod session;
 
 pub mod proto;

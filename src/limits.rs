@@ -59,6 +59,15 @@ pub const EVICT_STEPS_MAX: usize = 64;
 /// Pages that are emptied, at most, to have one for a class.
 pub const DRAIN_TRIES_MAX: usize = 4;
 
+/// Chunks looked at in one slice of a sweep.
+pub const SWEEP_SLICE: u32 = 64;
+
+/// Pages passed over in search of one that has something due, in one slice of a sweep.
+pub const SWEEP_PAGES_MAX: usize = 1024;
+
+/// Slices swept, at most, for one chunk where nothing may be evicted.
+pub const SWEEPS_MAX: usize = 256;
+
 /// Items spared for their uses, at most, in one attempt to make room.
 pub const EVICT_SPARED_MAX: usize = EVICT_STEPS_MAX / 2;
 
@@ -73,6 +82,14 @@ pub const CAS_BLOCK: u64 = 1 << 10;
 
 /// Seconds an item's time of last access may lag behind (memcached's `ITEM_UPDATE_INTERVAL`).
 pub const ACCESS_LAG_SECS: u32 = 60;
+
+// ---- the maintainer ------------------------------------------------------------------------------------------
+
+/// Microseconds of work in one step of the maintainer.
+pub const MAINTAIN_STEP_US: u64 = 200;
+
+/// Milliseconds the maintainer rests when all there was to do is done.
+pub const MAINTAIN_REST_MS: u64 = 500;
 
 // ---- one client ----------------------------------------------------------------------------------------------
 

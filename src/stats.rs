@@ -145,6 +145,10 @@ counters! {
     moves_within_lru: count,
     /// Evictions made by the storing thread itself.
     direct_reclaims: count,
+    /// Chunks the maintainer's sweep has looked at.
+    crawler_items_checked: count,
+    /// Dead items the maintainer's sweep has removed.
+    crawler_reclaimed: count,
     /// Pages taken from a class for another one.
     slabs_moved: count,
 }

@@ -27,6 +27,7 @@ mod worker;
 
 use crate::clock::Clock;
 use crate::command::Daemon;
+use crate::maintain;
 use crate::settings::Settings;
 use crate::stats::Registry;
 use crate::store::{Store, StoreConfig};
@@ -38,6 +39,7 @@ use mio::Poll;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use worker::Worker;
 
@@ -69,6 +71,8 @@ pub struct Running {
     signal: Arc<Inbox>,
     /// Empty once joined.
     threads: Vec<JoinHandle<()>>,
+    /// Works until the others have ended. None once joined.
+    maintainer: Option<(JoinHandle<()>, Arc<AtomicBool>)>,
 }
 
 impl Bound {
@@ -99,7 +103,8 @@ impl Bound {
         let signal = Arc::new(signal);
         let acceptor =
             Acceptor::new(poll, Arc::clone(&signal), listeners, inboxes.clone(), conn_limit, daemon.stats.register())?;
-        let mut running = Running { daemon, local_addrs, signal, threads: Vec::with_capacity(threads + 1) };
+        let mut running =
+            Running { daemon, local_addrs, signal, threads: Vec::with_capacity(threads + 1), maintainer: None };
         // The acceptor first: should a later thread fail to start, it is who stops the earlier ones.
         running.spawn("slabd-accept", move || acceptor.run())?;
         let cores = affinity::allowed_cores();
@@ -107,6 +112,7 @@ impl Bound {
             let core = if threads <= cores.len() { cores.get(i).copied() } else { None };
             running.spawn_worker(i, core, poll, inbox)?;
         }
+        running.spawn_maintainer()?;
         Ok(running)
     }
 }
@@ -144,6 +150,12 @@ impl Running {
         for thread in self.threads.drain(..) {
             well &= thread.join().is_ok();
         }
+        if let Some((thread, stop)) = self.maintainer.take() {
+            // Release: pairs with the acquire in the maintainer's loop.
+            stop.store(true, Ordering::Release);
+            thread.thread().unpark();
+            well &= thread.join().is_ok();
+        }
         well
     }
 
@@ -160,6 +172,17 @@ impl Running {
         })
     }
 
+    fn spawn_maintainer(&mut self) -> io::Result<()> {
+        let (daemon, stop) = (Arc::clone(&self.daemon), Arc::new(AtomicBool::new(false)));
+        let stopped = Arc::clone(&stop);
+        let thread = thread::Builder::new().name("slabd-maintain".to_owned()).spawn(move || {
+            let local = daemon.store.local(daemon.stats.register());
+            maintain::run(&daemon.store, &daemon.clock, local, &stopped);
+        })?;
+        self.maintainer = Some((thread, stop));
+        Ok(())
+    }
+
     fn spawn(&mut self, name: &str, body: impl FnOnce() + Send + 'static) -> io::Result<()> {
         self.threads.push(thread::Builder::new().name(name.to_owned()).spawn(body)?);
         Ok(())
@@ -168,7 +191,7 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        if !self.threads.is_empty() {
+        if !self.threads.is_empty() || self.maintainer.is_some() {
             self.stop();
             self.join_all();
         }

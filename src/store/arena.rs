@@ -80,6 +80,10 @@ pub(super) struct Page {
     pub(super) used: AtomicU32,
     /// The page is being emptied: none of its chunks is in the free list, and none may go there.
     pub(super) draining: AtomicBool,
+    /// No item in the page has a deadline before this tick; `NOTHING_DUE` for none. May be earlier than any. Anybody may lower it.
+    pub(super) earliest: AtomicU32,
+    /// The flush (its stamp) that the page was last swept after.
+    pub(super) swept_flush: AtomicU32,
 }
 
 impl Page {

@@ -22,7 +22,7 @@ use super::item::{Chunk, Linked, Segment};
 use super::pages::{Class, ClassGuard};
 use super::{Inner, Local};
 use crate::clock::Now;
-use crate::limits::{DRAIN_TRIES_MAX, EVICT_BATCH, EVICT_BATCH_BYTES, EVICT_SPARED_MAX, EVICT_STEPS_MAX};
+use crate::limits::{DRAIN_TRIES_MAX, EVICT_BATCH, EVICT_BATCH_BYTES, EVICT_SPARED_MAX, EVICT_STEPS_MAX, SWEEPS_MAX};
 use crate::settings::LruMode;
 use crate::stats::Block;
 use arrayvec::ArrayVec;
@@ -54,7 +54,9 @@ struct Won {
 
 /// What an item is spared for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Spare {
+pub(super) enum Spare {
+    /// All that are alive.
+    Living,
     /// Uses since it came to its queue, or readers who have it pinned.
     Used,
     /// Readers who have it pinned: evicting it would win no chunk.
@@ -64,7 +66,7 @@ enum Spare {
 }
 
 /// What became of the item at a tail.
-enum Fate {
+pub(super) enum Fate {
     /// Its chunk is ours.
     Evicted(Chunk),
     /// It was large: its pieces have been given to the class that is held, the rest is left to be freed when that is let go.
@@ -127,11 +129,18 @@ impl Inner {
         if let Some(chunk) = guard.take(&self.arena, &self.pool) {
             return Some(chunk);
         }
-        if !self.config.evict {
-            return None;
+        let mut won = Won::default();
+        // One slice of what is dead, or, where nothing alive may go, as many as it takes.
+        let sweeps = if self.config.evict { 1 } else { SWEEPS_MAX };
+        let swept =
+            (0..sweeps).map_while(|_| self.sweep_for_room(&mut guard, local, at, &mut won.strays)).any(|n| n > 0);
+        if swept || !self.config.evict {
+            let chunk = guard.take(&self.arena, &self.pool);
+            drop(guard);
+            self.give_back_all(won.strays);
+            return chunk;
         }
         let want = (EVICT_BATCH_BYTES / class.chunk_len).clamp(1, EVICT_BATCH);
-        let mut won = Won::default();
         let removed = self.evict(&mut guard, &local.stats, want, at, &mut won);
         local.count_items(-removed);
         // A page that was still being drained may have gone to the pool with its last item.
@@ -140,7 +149,7 @@ impl Inner {
             guard.give(&self.arena, &self.pool, spare);
         }
         drop(guard);
-        won.strays.into_iter().for_each(|stray| self.give_back(Some(stray)));
+        self.give_back_all(won.strays);
         chunk
     }
 
@@ -215,7 +224,7 @@ impl Inner {
     }
 
     /// Evicts one item, unless it is alive and to be spared, or somebody holds its bucket.
-    fn evict_item(
+    pub(super) fn evict_item(
         &self,
         guard: &mut ClassGuard<'_>,
         stats: &Block,
@@ -235,6 +244,9 @@ impl Inner {
         let class = self.class_of(id);
         let header = self.arena.header(id);
         let pinned = self.arena.is_pinned(id, class.chunk_len, header.value_len());
+        if !dead && spare == Spare::Living {
+            return Fate::Kept;
+        }
         let used = self.config.lru == LruMode::Segmented && meta.frequency() > 0;
         if !dead && (spare != Spare::Nothing && pinned || spare == Spare::Used && used) {
             slot.set_meta(meta.rested());
@@ -289,7 +301,7 @@ impl Inner {
             }
             index = end;
             drop(guard);
-            strays.into_iter().for_each(|stray| self.give_back(Some(stray)));
+            self.give_back_all(strays);
         }
         self.pool.free_count() > 0
     }

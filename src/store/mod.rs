@@ -30,6 +30,7 @@ mod locks;
 mod lru;
 mod pages;
 mod sizes;
+mod sweep;
 mod table;
 mod write;
 
@@ -37,6 +38,7 @@ pub use audit::Census;
 pub use expiry::Deadline;
 pub use hash::Hash;
 pub use sizes::ClassId;
+pub use sweep::{SweepCursor, Swept};
 pub use write::{Condition, Draft, Refused, Reservation, Side, Stored};
 
 use crate::clock::Now;
@@ -325,6 +327,7 @@ impl Store {
         }
         if let Some(deadline) = touch {
             inner.arena.header(id).set_deadline(deadline.0);
+            inner.arena.note_deadline(id, deadline.0);
         }
         inner.note_read(slot, id, at);
         with(Some(self.view(&guard, id)))
@@ -362,6 +365,7 @@ impl Store {
         let at = inner.moment(now);
         let Some(slot) = inner.find_live(&guard, hash, key, at) else { return false };
         inner.arena.header(slot.id()).set_deadline(deadline.0);
+        inner.arena.note_deadline(slot.id(), deadline.0);
         inner.note_read(slot, slot.id(), at);
         true
     }

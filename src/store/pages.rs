@@ -17,6 +17,7 @@ use super::item::{Chunk, Segment};
 use super::locks::{Rank, Ranked, RankedGuard};
 use super::lru::Queue;
 use super::sizes::ClassId;
+use super::sweep::{ClassSweep, NOTHING_DUE};
 use std::sync::atomic::Ordering;
 
 /// One class.
@@ -38,6 +39,8 @@ pub(super) struct ClassState {
     pub(super) free_count: u32,
     /// The page being carved.
     carving: Option<PageId>,
+    /// The sweep for whoever needs room.
+    pub(super) sweep: ClassSweep,
     /// Pages, draining ones included.
     pub(super) page_count: u32,
 }
@@ -188,6 +191,7 @@ impl ClassGuard<'_> {
         let page = arena.page(page_id);
         page.carved.store(0, Ordering::Relaxed);
         page.draining.store(false, Ordering::Relaxed);
+        page.earliest.store(NOTHING_DUE, Ordering::Relaxed);
         page.set_class(None);
         self.state.page_count -= 1;
         pool.give(page_id);

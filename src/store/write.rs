@@ -569,6 +569,7 @@ impl Inner {
         }
         header.set_flags(draft.flags);
         header.set_deadline(draft.deadline.0);
+        self.arena.note_deadline(id, draft.deadline.0);
         self.changed_in_place(local, slot, value.len() as u64, old_len as u64, at);
     }
 
@@ -666,6 +667,7 @@ impl Inner {
         let segment = if self.config.lru == LruMode::Flat { Segment::Cold } else { Segment::Hot };
         let mut class_guard = self.queueing_class(class, self.sizes.is_large(shape)).lock();
         self.arena.header(chunk.id()).mark_linked(shape, segment, stamp);
+        self.arena.note_deadline(chunk.id(), self.arena.header(chunk.id()).deadline());
         class_guard.enqueue(&self.arena, chunk.id());
     }
 }

@@ -1,0 +1,240 @@
+//! Dead items give way before live ones do: pages are swept for what has expired or been flushed.
+//!
+//! Each page knows the earliest deadline in it and the last flush it was swept after, so a page with nothing due is skipped by a
+//! look at its entry in the page table. A page that has something due is walked chunk by chunk, in slices, under its class's
+//! lock; the earliest deadline is found anew on the way.
+//!
+//! Two sweep: the maintainer, page after page, all the time but at a small share of it; and whoever needs room in a class, a
+//! slice at a time before anything alive is evicted. Where much has expired a slice finds some; where it finds none, not much is lost
+//! by evicting instead.
+
+use super::arena::{Arena, ItemId, Page, PageId};
+use super::evict::{Fate, Spare};
+use super::expiry::Moment;
+use super::item::{Chunk, Linked};
+use super::pages::ClassGuard;
+use super::{Inner, Local, Store};
+use crate::clock::Now;
+use crate::limits::{SWEEP_PAGES_MAX, SWEEP_SLICE};
+use crate::stats::Block;
+use std::sync::atomic::Ordering;
+
+/// No deadline in the page.
+pub(super) const NOTHING_DUE: u32 = u32::MAX;
+
+/// Due at once.
+const DUE_NOW: u32 = 0;
+
+/// A place between two chunks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Place {
+    page: u32,
+    chunk: u32,
+}
+
+/// How far the sweep of one class for whoever needs room has come.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct ClassSweep {
+    place: Place,
+    /// Pages passed over since one had something due.
+    passed: u32,
+    /// The second and the flush at which no page had.
+    fruitless: Option<(u32, u32)>,
+}
+
+/// Where the maintainer's sweep has come to.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SweepCursor(Place);
+
+/// What a step of the maintainer's sweep has done.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Swept {
+    /// Chunks looked at.
+    pub checked: u64,
+    /// Items removed.
+    pub reclaimed: u64,
+    /// The cursor has come round.
+    pub round: bool,
+}
+
+impl Page {
+    /// Something with this deadline (0 for none) is in the page now.
+    #[inline]
+    pub(super) fn note_deadline(&self, deadline: u32) {
+        if deadline != 0 && deadline < self.earliest.load(Ordering::Relaxed) {
+            self.earliest.fetch_min(deadline, Ordering::Relaxed);
+        }
+    }
+
+    fn is_due(&self, at: Moment) -> bool {
+        self.earliest.load(Ordering::Relaxed) <= at.now.tick.0 || self.swept_flush.load(Ordering::Relaxed) != at.flushed
+    }
+}
+
+impl Store {
+    /// Sweeps a slice of the next page that has something due; bounded work, to be called again and again.
+    pub fn sweep(&self, local: &mut Local, cursor: &mut SweepCursor, now: Now) -> Swept {
+        let inner = &*self.inner;
+        let at = inner.moment(now);
+        let mut strays = Vec::new();
+        let page_count = inner.arena.page_count();
+        for _ in 0..SWEEP_PAGES_MAX {
+            let place = cursor.0;
+            if place.page >= page_count {
+                cursor.0 = Place::default();
+                return Swept { round: true, ..Swept::default() };
+            }
+            let page = inner.arena.page(PageId(place.page));
+            let class = page.class().filter(|_| place.chunk > 0 || page.is_due(at));
+            let Some(class) = class else {
+                cursor.0 = Place { page: place.page + 1, chunk: 0 };
+                continue;
+            };
+            let mut guard = inner.class(class).lock();
+            let (swept, next) = inner.sweep_slice(&mut guard, local, at, place, &mut strays);
+            drop(guard);
+            cursor.0 = next;
+            inner.give_back_all(strays);
+            local.stats.crawler_items_checked.add(swept.checked);
+            local.stats.crawler_reclaimed.add(swept.reclaimed);
+            return swept;
+        }
+        Swept::default()
+    }
+}
+
+impl Inner {
+    /// Sweeps a slice of the class's next page that has something due, for whoever needs a chunk of it. How many items it removed;
+    /// none if no page of the class has anything due, which then is not looked into again in this second.
+    pub(super) fn sweep_for_room(
+        &self,
+        guard: &mut ClassGuard<'_>,
+        local: &mut Local,
+        at: Moment,
+        strays: &mut Vec<Chunk>,
+    ) -> Option<u64> {
+        let page_count = self.arena.page_count();
+        let this_second = (at.now.tick.secs(), at.flushed);
+        if guard.state.sweep.fruitless == Some(this_second) {
+            return None;
+        }
+        for _ in 0..SWEEP_PAGES_MAX {
+            let place = guard.state.sweep.place;
+            if place.page >= page_count {
+                guard.state.sweep.place = Place::default();
+                continue;
+            }
+            let page = self.arena.page(PageId(place.page));
+            if page.class() == Some(guard.class.id) && (place.chunk > 0 || page.is_due(at)) {
+                let (swept, next) = self.sweep_slice(guard, local, at, place, strays);
+                guard.state.sweep.place = next;
+                guard.state.sweep.passed = 0;
+                return Some(swept.reclaimed);
+            }
+            guard.state.sweep.place = Place { page: place.page + 1, chunk: 0 };
+            guard.state.sweep.passed += 1;
+            if guard.state.sweep.passed >= page_count {
+                guard.state.sweep.passed = 0;
+                guard.state.sweep.fruitless = Some(this_second);
+                return None;
+            }
+        }
+        Some(0)
+    }
+
+    /// Looks at the chunks from `place` on, as many as a slice has, and where to go on.
+    fn sweep_slice(
+        &self,
+        guard: &mut ClassGuard<'_>,
+        local: &mut Local,
+        at: Moment,
+        place: Place,
+        strays: &mut Vec<Chunk>,
+    ) -> (Swept, Place) {
+        let page = self.arena.page(PageId(place.page));
+        let mut swept = Swept::default();
+        if page.class() != Some(guard.class.id) {
+            return (swept, Place { page: place.page + 1, chunk: 0 });
+        }
+        if place.chunk == 0 {
+            // What is seen from here on, or linked, is noted anew.
+            page.earliest.store(NOTHING_DUE, Ordering::Relaxed);
+            page.swept_flush.store(at.flushed, Ordering::Relaxed);
+        }
+        let carved = page.carved.load(Ordering::Relaxed);
+        let end = carved.min(place.chunk + SWEEP_SLICE);
+        for index in place.chunk..end {
+            let id = self.arena.chunk_id(PageId(place.page), index, guard.class.chunk_len);
+            swept.checked += 1;
+            swept.reclaimed += u64::from(self.sweep_chunk(guard, &local.stats, page, id, at, strays));
+        }
+        local.count_items(-i64::try_from(swept.reclaimed).expect("no more than a slice"));
+        let next = if end == carved { Place { page: place.page + 1, chunk: 0 } } else { Place { chunk: end, ..place } };
+        (swept, next)
+    }
+
+    /// Removes the item in a chunk if it is dead; whether it did.
+    fn sweep_chunk(
+        &self,
+        guard: &mut ClassGuard<'_>,
+        stats: &Block,
+        page: &Page,
+        id: ItemId,
+        at: Moment,
+        strays: &mut Vec<Chunk>,
+    ) -> bool {
+        let header = self.arena.header(id);
+        if !header.is_linked() {
+            return false;
+        }
+        if !self.is_dead(id, at) {
+            page.note_deadline(header.deadline());
+            return false;
+        }
+        let queueing = self.queueing_class_of(id);
+        let removed = if queueing.id == guard.class.id {
+            self.remove_dead(guard, stats, id, at, strays)
+        } else {
+            queueing.try_lock().is_some_and(|mut queueing_guard| {
+                header.is_linked() && self.remove_dead(&mut queueing_guard, stats, id, at, strays)
+            })
+        };
+        if !removed && header.is_linked() {
+            // Somebody holds it just now.
+            page.earliest.store(DUE_NOW, Ordering::Relaxed);
+        }
+        removed
+    }
+
+    fn remove_dead(
+        &self,
+        guard: &mut ClassGuard<'_>,
+        stats: &Block,
+        id: ItemId,
+        at: Moment,
+        strays: &mut Vec<Chunk>,
+    ) -> bool {
+        let hash = self.hash_of(Linked::vouched(id, &*guard));
+        match self.evict_item(guard, stats, (id, hash), at, Spare::Living, strays) {
+            Fate::Evicted(chunk) => guard.give(&self.arena, &self.pool, chunk),
+            Fate::Freed | Fate::Orphaned => {}
+            Fate::Kept => return false,
+        }
+        true
+    }
+
+    /// Frees what could not be freed while a class was held.
+    pub(super) fn give_back_all(&self, strays: Vec<Chunk>) {
+        strays.into_iter().for_each(|stray| self.give_back(Some(stray)));
+    }
+}
+
+impl Arena {
+    /// The page of a chunk, for noting a deadline.
+    #[inline]
+    pub(super) fn note_deadline(&self, id: ItemId, deadline: u32) {
+        if deadline != 0 {
+            self.page(self.page_of(id)).note_deadline(deadline);
+        }
+    }
+}

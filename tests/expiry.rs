@@ -1,0 +1,137 @@
+//! Dead items give way: seen through a store whose clock is moved by hand.
+
+use slabd::clock::Clock;
+use slabd::settings::LruMode;
+use slabd::stats::Registry;
+use slabd::store::{Condition, Deadline, Draft, Local, Refused, Store, StoreConfig, Stored, SweepCursor};
+
+struct Bench {
+    store: Store,
+    registry: Registry,
+    local: Local,
+    clock: Clock,
+}
+
+impl Bench {
+    fn new(memory_mib: u64, evict: bool) -> Self {
+        let config = StoreConfig {
+            memory_len: memory_mib << 20,
+            item_len_max: 1 << 20,
+            growth_factor: None,
+            chunk_min: None,
+            with_cas: true,
+            evict,
+            lru: LruMode::Segmented,
+            hash_seed: Some(1),
+        };
+        let store = Store::new(&config).expect("a few pages can be mapped");
+        let registry = Registry::default();
+        let local = store.local(registry.register());
+        Self { store, registry, local, clock: Clock::manual() }
+    }
+
+    fn put(&mut self, key: &str, value_len: usize, exptime: i64) -> Result<Stored, Refused> {
+        let now = self.clock.now();
+        let key = key.as_bytes();
+        let draft =
+            Draft { key: (self.store.hash(key), key), flags: 0, deadline: Deadline::from_exptime(exptime, now) };
+        self.store.put(&mut self.local, draft, Condition::Always, &vec![b'v'; value_len], now)
+    }
+
+    fn has(&mut self, key: &str) -> bool {
+        let key = key.as_bytes();
+        self.store.get(&mut self.local, (self.store.hash(key), key), self.clock.now(), None, |view| view.is_some())
+    }
+
+    /// Sweeps once around; how many items went.
+    fn sweep(&mut self) -> u64 {
+        let (mut cursor, mut reclaimed) = (SweepCursor::default(), 0);
+        loop {
+            let swept = self.store.sweep(&mut self.local, &mut cursor, self.clock.now());
+            reclaimed += swept.reclaimed;
+            if swept.round {
+                return reclaimed;
+            }
+        }
+    }
+}
+
+#[test]
+fn a_sweep_removes_what_is_dead_and_nothing_else() {
+    let mut bench = Bench::new(64, true);
+    for n in 0..3000 {
+        let (len, exptime) = ([10, 300, 5000, 40_000][n % 4], [0, 5, 50][n % 3]);
+        assert_eq!(
+            bench.put(&format!("key{n}"), if n % 100 == 0 { 200_000 } else { len }, exptime),
+            Ok(Stored::Stored)
+        );
+    }
+    assert_eq!(bench.sweep(), 0);
+    bench.clock.advance(5000);
+    assert_eq!(bench.sweep(), 1000);
+    assert_eq!(bench.registry.totals().curr_items, 2000);
+    assert_eq!(bench.sweep(), 0);
+    bench.clock.advance(60_000);
+    assert_eq!(bench.sweep(), 1000);
+    for n in 0..3000 {
+        assert_eq!(bench.has(&format!("key{n}")), n % 3 == 0, "key{n}");
+    }
+    let census = bench.store.audit(&[&bench.local]);
+    assert_eq!((census.items, census.held), (1000, 0));
+}
+
+#[test]
+fn what_a_flush_killed_is_swept_away() {
+    let mut bench = Bench::new(8, true);
+    for n in 0..1000 {
+        assert_eq!(bench.put(&format!("key{n}"), 100, 0), Ok(Stored::Stored));
+    }
+    bench.store.flush_all(bench.clock.now(), Deadline::NEVER);
+    for n in 0..10 {
+        assert_eq!(bench.put(&format!("new{n}"), 100, 0), Ok(Stored::Stored));
+    }
+    assert_eq!(bench.sweep(), 1000);
+    assert_eq!(bench.registry.totals().curr_items, 10);
+    assert_eq!(bench.sweep(), 0);
+}
+
+/// Nothing is swept in the background here: whoever needs room has to find the dead ones.
+#[test]
+fn a_cache_half_full_of_expired_items_never_evicts_a_live_one() {
+    let mut bench = Bench::new(8, true);
+    let mut live = Vec::new();
+    for n in 0.. {
+        let before = bench.registry.totals().evictions;
+        assert_eq!(bench.put(&format!("key{n:06}"), 100, if n % 2 == 0 { 10 } else { 0 }), Ok(Stored::Stored));
+        if bench.registry.totals().evictions > before {
+            break;
+        }
+        if n % 2 == 1 {
+            live.push(format!("key{n:06}"));
+        }
+    }
+    let evicted = bench.registry.totals().evictions;
+    bench.clock.advance(11_000);
+    let room = live.len() - 200;
+    for n in 0..room {
+        assert_eq!(bench.put(&format!("new{n:06}"), 100, 0), Ok(Stored::Stored));
+    }
+    assert_eq!(bench.registry.totals().evictions, evicted, "a live item was evicted while dead ones were there");
+    let gone = live.iter().filter(|key| !bench.has(key)).count();
+    assert!(gone <= 8, "{gone} live items are gone");
+}
+
+#[test]
+fn a_store_that_may_not_evict_makes_room_of_what_is_dead() {
+    let mut bench = Bench::new(1, false);
+    let mut count = 0;
+    while bench.put(&format!("key{count:06}"), 100, 10) == Ok(Stored::Stored) {
+        count += 1;
+    }
+    assert!(count > 5000, "{count}");
+    assert_eq!(bench.put("another", 100, 0), Err(Refused::NoMemory));
+    bench.clock.advance(11_000);
+    for n in 0..count {
+        assert_eq!(bench.put(&format!("new{n:06}"), 100, 0), Ok(Stored::Stored), "store {n} of {count}");
+    }
+}
