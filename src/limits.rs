@@ -56,6 +56,9 @@ pub const INDEX_LEVEL_MIN: u32 = 12;
 /// Items looked at, at most, in one attempt to make room in a class.
 pub const EVICT_STEPS_MAX: usize = 64;
 
+/// Victims looked for, at most, to make room for one item whose page is emptied.
+pub const RELOCATE_TRIES_MAX: usize = 4;
+
 /// Pages that are emptied, at most, to have one for a class.
 pub const DRAIN_TRIES_MAX: usize = 4;
 

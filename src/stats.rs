@@ -145,6 +145,8 @@ counters! {
     moves_within_lru: count,
     /// Evictions made by the storing thread itself.
     direct_reclaims: count,
+    /// Live items moved out of a page that was emptied.
+    slab_reassign_rescues: count,
     /// Chunks the maintainer's sweep has looked at.
     crawler_items_checked: count,
     /// Dead items the maintainer's sweep has removed.

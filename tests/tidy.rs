@@ -125,6 +125,7 @@ const CEILINGS: &[(&str, usize)] = &[
     ("store/write.rs", 750),
     ("store/item.rs", 600),
     ("store/large.rs", 250),
+    ("store/relocate.rs", 150),
     ("store/sweep.rs", 300),
     ("store/arena.rs", 400),
     ("store/pages.rs", 550),

@@ -108,8 +108,8 @@ fn index(report: &mut Report, footprint: Footprint) {
 }
 
 fn background(report: &mut Report, totals: &Totals) {
+    report.push("slab_reassign_rescues", totals.slab_reassign_rescues);
     for zero in [
-        "slab_reassign_rescues",
         "slab_reassign_chunk_rescues",
         "slab_reassign_inline_reclaim",
         "slab_reassign_busy_items",

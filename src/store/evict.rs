@@ -43,13 +43,13 @@ const LARGER_MAX: usize = 2;
 
 /// What eviction has won.
 #[derive(Default)]
-struct Won {
+pub(super) struct Won {
     /// Of the class that is held.
-    chunks: ArrayVec<Chunk, EVICT_BATCH>,
+    pub(super) chunks: ArrayVec<Chunk, EVICT_BATCH>,
     /// Large items, whose pieces are in the class's free list.
     freed: usize,
     /// What of large items is of other classes, to be freed when the class is let go.
-    strays: Vec<Chunk>,
+    pub(super) strays: Vec<Chunk>,
 }
 
 /// What an item is spared for.
@@ -154,7 +154,14 @@ impl Inner {
     }
 
     /// Looks at tails until `want` chunks are won or the steps are spent; how many items it removed.
-    fn evict(&self, guard: &mut ClassGuard<'_>, stats: &Block, want: usize, at: Moment, won: &mut Won) -> i64 {
+    pub(super) fn evict(
+        &self,
+        guard: &mut ClassGuard<'_>,
+        stats: &Block,
+        want: usize,
+        at: Moment,
+        won: &mut Won,
+    ) -> i64 {
         let (mut steps, mut hard_turns, mut removed) = (0, 0, 0);
         while won.chunks.len() + won.freed < want && steps < EVICT_STEPS_MAX {
             if self.config.lru == LruMode::Segmented {
@@ -380,6 +387,12 @@ impl Inner {
         at: Moment,
         strays: &mut Vec<Chunk>,
     ) {
+        let mut evicted = 0;
+        let gone = self.relocate(guard, &local.stats, id, at, (&mut evicted, strays));
+        local.count_items(-evicted);
+        if gone {
+            return;
+        }
         let hash = self.hash_of(Linked::vouched(id, &*guard));
         // An item whose bucket is held just now stays, and with it the page, until it is freed in its own time.
         match self.evict_item(guard, &local.stats, (id, hash), at, Spare::Nothing, strays) {

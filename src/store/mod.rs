@@ -29,6 +29,7 @@ mod large;
 mod locks;
 mod lru;
 mod pages;
+mod relocate;
 mod sizes;
 mod sweep;
 mod table;

@@ -141,6 +141,11 @@ impl ClassGuard<'_> {
         Some(self.own(arena, id))
     }
 
+    /// A chunk that costs no new page.
+    pub(super) fn take_at_hand(&mut self, arena: &Arena, pool: &Pool) -> Option<Chunk> {
+        (self.state.free.is_some() || self.state.carving.is_some()).then(|| self.take(arena, pool)).flatten()
+    }
+
     fn own(&self, arena: &Arena, id: ItemId) -> Chunk {
         let page = arena.page(arena.page_of(id));
         page.used.store(page.used.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
