@@ -1,42 +1,22 @@
 //! Making room in a class: its queues' tails first, then somebody else's page, then a larger chunk.
 //!
-//! ```text
-//!  segmented:   new ──► HOT ──unused──► COLD ──unused──► evicted
-//!                        │                │
-//!                        └──used──► WARM ◄┘ used
-//!                                    │ ▲
-//!                             unused ▼ └─ used: another round
-//!                                   COLD
-//!  flat:        new ──► COLD ──► evicted; every use moves an item to the head
-//! ```
-//!
-//! Nothing moves between queues while there is room: an item's uses are counted in its slot of the index, and looked at only
-//! when it has come to a tail. From a queue to an item is against the lock order, so the item's bucket is only tried; an item
-//! that is held by somebody goes back to the head.
+//! Which tail, and who is spared, is in `queues.rs`. From a queue to an item is against the lock order, so the item's bucket is
+//! only tried; an item that is held by somebody goes back to the head.
 
 use super::arena::{Arena, ItemId, Page, PageId};
 use super::expiry::stamp_age;
 use super::hash::Hash;
 use super::item::{Chunk, Linked, Segment};
 use super::pages::{Class, ClassGuard};
-use super::table::BucketGuard;
+use super::queues::{ACTIVE_USES, ClassCounts, Move, kept};
+use super::table::{BucketGuard, Meta};
 use super::{Inner, Local};
 use crate::clock::Now;
-use crate::limits::{EVICT_BATCH, EVICT_BATCH_BYTES, EVICT_STEPS_MAX};
+use crate::limits::{EVICT_BATCH, EVICT_STEPS_MAX};
 use crate::settings::LruMode;
 use crate::stats::Block;
 use arrayvec::ArrayVec;
 use std::sync::atomic::Ordering;
-
-/// Shares of a class's items in percent (memcached's `hot_lru_pct` and `warm_lru_pct`).
-const HOT_PCT: u32 = 20;
-const WARM_PCT: u32 = 40;
-
-/// Uses that make an item of HOT or WARM worth keeping (memcached's second hit).
-const ACTIVE_USES: u8 = 2;
-
-/// Queues in the order in which victims are taken from them.
-const VICTIM_ORDER: [Segment; 4] = [Segment::Cold, Segment::Hot, Segment::Warm, Segment::Temp];
 
 /// A chunk this many times as long as needed is taken before the last page of another class.
 const LARGER_MAX: usize = 2;
@@ -51,16 +31,22 @@ enum Fate {
     Kept,
 }
 
-impl ClassGuard<'_> {
-    /// The item that would be looked at first if room were needed.
-    fn next_victim(&mut self) -> Option<ItemId> {
-        VICTIM_ORDER.into_iter().find_map(|segment| self.queue(segment).tail)
-    }
+/// Whom an eviction leaves alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Sparing {
+    /// What has been used since it came to its queue, and what is pinned.
+    Used,
+    /// What is pinned.
+    Pinned,
+    /// Nothing: the page must go.
+    Nothing,
+}
 
+impl ClassGuard<'_> {
     /// How well the class can do without a page: pages, then seconds since its next victim was used.
     /// None if it has no victim, which then is true of its pages as well: all reserved or pinned.
-    fn wealth(mut self, arena: &Arena, stamp: u32) -> Option<(u32, u32)> {
-        let idle_secs = stamp_age(arena.header(self.next_victim()?).access(), stamp);
+    fn wealth(mut self, arena: &Arena, mode: LruMode, stamp: u32) -> Option<(u32, u32)> {
+        let idle_secs = stamp_age(arena.header(self.next_victim(mode)?).access(), stamp);
         Some((self.state.page_count, idle_secs))
     }
 }
@@ -91,7 +77,7 @@ impl Inner {
         if !self.config.evict {
             return None;
         }
-        let want = (EVICT_BATCH_BYTES / class.chunk_len).clamp(1, EVICT_BATCH);
+        let want = guard.victims_at_once();
         let mut won: ArrayVec<Chunk, EVICT_BATCH> = ArrayVec::new();
         let removed = self.evict(&mut guard, &local.stats, want, now, &mut won);
         local.item_delta -= removed;
@@ -112,64 +98,61 @@ impl Inner {
         won: &mut ArrayVec<Chunk, EVICT_BATCH>,
     ) -> i64 {
         let (mut steps, mut removed) = (0, 0);
+        let mode = self.lru.mode();
         while won.len() < want && steps < EVICT_STEPS_MAX {
-            if self.config.lru == LruMode::Segmented {
-                self.rebalance(guard, stats);
+            if mode == LruMode::Segmented {
+                self.rebalance(guard, stats, now);
             }
-            let Some(segment) = VICTIM_ORDER.into_iter().find(|&segment| guard.queue(segment).count > 0) else { break };
+            // When everything at the tails is in use, something in use must go: the probation's, if there is one.
+            let is_urgent = won.is_empty() && steps >= EVICT_STEPS_MAX / 2;
+            let Some((segment, batch)) = self.victims(guard, mode, is_urgent, now) else { break };
             // Hash a few victims first, so that their buckets are on their way while the first one is unlinked.
             let victims: ArrayVec<(ItemId, Hash), EVICT_BATCH> = guard
                 .queue(segment)
                 .tail_first(&self.arena)
-                .take(want - won.len())
+                .take(batch.min(want - won.len()))
                 .map(|id| {
                     let hash = self.hash_of(Linked::vouched(id, &*guard));
                     self.table.prefetch(hash);
                     (id, hash)
                 })
                 .collect();
+            let sparing = if is_urgent { Sparing::Pinned } else { Sparing::Used };
             for (id, hash) in victims {
                 steps += 1;
-                match self.evict_item(guard, stats, id, hash, now, true) {
+                match self.evict_item(guard, stats, id, hash, now, sparing) {
                     Fate::Evicted(chunk) => won.push(chunk),
                     Fate::Orphaned => {}
                     Fate::Kept => continue,
                 }
                 removed += 1;
             }
+            // Who has been spared for long enough is enough for one chunk, not for a batch.
+            if !won.is_empty() && steps >= EVICT_STEPS_MAX / 2 {
+                break;
+            }
         }
         removed
     }
 
-    /// Brings HOT and WARM back to their shares, two steps at most of each.
-    fn rebalance(&self, guard: &mut ClassGuard<'_>, stats: &Block) {
-        for (segment, pct) in [(Segment::Hot, HOT_PCT), (Segment::Warm, WARM_PCT)] {
-            for _ in 0..2 {
-                let count = guard.queue(segment).count;
-                if u64::from(count) * 100 <= u64::from(guard.item_count()) * u64::from(pct) {
-                    break;
-                }
-                let Some(id) = guard.queue(segment).tail else { break };
-                let hash = self.hash_of(Linked::vouched(id, &*guard));
-                let active = self.table.try_lock(hash).is_some_and(|bucket| {
-                    let slot = bucket.find(hash.tag(), |other| other == id);
-                    slot.is_some_and(|slot| {
-                        let meta = slot.meta();
-                        slot.set_meta(meta.rested());
-                        meta.frequency() >= ACTIVE_USES
-                    })
-                });
-                match (active, segment) {
-                    (true, Segment::Warm) => stats.moves_within_lru.add(1),
-                    (true, _) => stats.moves_to_warm.add(1),
-                    (false, _) => stats.moves_to_cold.add(1),
-                }
-                guard.requeue(&self.arena, id, if active { Segment::Warm } else { Segment::Cold });
-            }
+    /// The queue to take victims from, and how many at most: dead items of TEMP first.
+    fn victims(
+        &self,
+        guard: &mut ClassGuard<'_>,
+        mode: LruMode,
+        is_urgent: bool,
+        now: Now,
+    ) -> Option<(Segment, usize)> {
+        if guard.queue(Segment::Temp).tail.is_some_and(|id| self.is_dead(id, now)) {
+            return Some((Segment::Temp, 1));
         }
+        if is_urgent && guard.queue(Segment::Hot).count > 0 {
+            return Some((Segment::Hot, 1));
+        }
+        guard.victims_of(mode)
     }
 
-    /// Evicts one item, unless (`spare_used`) it has been used since it came to its queue, or somebody holds its bucket.
+    /// Evicts one item, unless it is to be spared or somebody holds its bucket.
     fn evict_item(
         &self,
         guard: &mut ClassGuard<'_>,
@@ -177,10 +160,11 @@ impl Inner {
         id: ItemId,
         hash: Hash,
         now: Now,
-        spare_used: bool,
+        sparing: Sparing,
     ) -> Fate {
         let Some(mut bucket) = self.table.try_lock(hash) else {
             stats.lrutail_reflocked.add(1);
+            guard.state.counts.lrutail_reflocked += 1;
             let segment = self.arena.header(id).segment();
             guard.requeue(&self.arena, id, segment);
             return Fate::Kept;
@@ -189,17 +173,34 @@ impl Inner {
         let (meta, dead) = (slot.meta(), self.is_dead(id, now));
         let chunk_len = guard.class.chunk_len;
         let header = self.arena.header(id);
+        let (mode, segment) = (self.lru.mode(), header.segment());
         let pinned = self.arena.is_pinned(id, chunk_len, header.value_len());
-        if !dead && spare_used && (pinned || self.config.lru == LruMode::Segmented && meta.frequency() > 0) {
-            slot.set_meta(meta.rested());
-            stats.moves_to_warm.add(1);
-            guard.requeue(&self.arena, id, if pinned { header.segment() } else { Segment::Warm });
+        if !dead && pinned && sparing != Sparing::Nothing {
+            guard.state.counts.moved(stats, Move::Within);
+            guard.requeue(&self.arena, id, segment);
             return Fate::Kept;
         }
-        count_eviction(stats, dead, meta.is_fetched(), meta.frequency() >= ACTIVE_USES);
+        if !dead && sparing == Sparing::Used && mode != LruMode::Flat && meta.frequency() > 0 {
+            let (segment, meta, how) = kept(mode, segment, meta);
+            slot.set_meta(meta);
+            guard.state.counts.moved(stats, how);
+            guard.requeue(&self.arena, id, segment);
+            return Fate::Kept;
+        }
+        let ghost = (mode == LruMode::S3Fifo && !dead && segment != Segment::Temp).then(|| {
+            let (from_main, items) = (segment != Segment::Hot, guard.competing_count());
+            let probation = &mut guard.state.probation;
+            if sparing == Sparing::Nothing { probation.removed(from_main) } else { probation.evicted(from_main, items) }
+        });
+        let idle_secs = stamp_age(header.access(), self.stamp(now));
+        count_eviction(stats, &mut guard.state.counts, (meta, header.deadline(), idle_secs), dead);
         let item_len = self.arena.shape_of(Linked::vouched(id, &bucket)).item_len;
         bucket.remove(slot);
+        if let Some(ghost) = ghost {
+            bucket.leave_ghost(hash, ghost);
+        }
         guard.dequeue(&self.arena, id);
+        guard.state.bytes -= item_len as i64;
         stats.bytes.sub(item_len as u64);
         stats.curr_items.sub(1);
         self.unlinked(&bucket, id, guard.class)
@@ -227,7 +228,7 @@ impl Inner {
             .classes
             .iter()
             .filter(|class| class.id != wanting.id)
-            .filter_map(|class| Some((class.lock().wealth(&self.arena, self.stamp(now))?, class)))
+            .filter_map(|class| Some((class.lock().wealth(&self.arena, self.lru.mode(), self.stamp(now))?, class)))
             .filter(|((page_count, _), _)| *page_count >= page_count_min)
             .max_by_key(|(wealth, _)| *wealth);
         let Some((_, donor)) = donor else { return false };
@@ -272,7 +273,7 @@ impl Inner {
     /// Picks the page of the item that would be evicted next, and begins to drain it.
     fn begin_drain(&self, donor: &Class) -> Option<(PageId, u32)> {
         let mut guard = donor.lock();
-        let oldest = guard.next_victim()?;
+        let oldest = guard.next_victim(self.lru.mode())?;
         let page = self.arena.page_of(oldest);
         if self.arena.page(page).draining.load(Ordering::Relaxed) {
             return None;
@@ -287,7 +288,7 @@ impl Inner {
         }
         let hash = self.hash_of(Linked::vouched(id, &*guard));
         // An item whose bucket is held just now stays, and with it the page, until it is freed in its own time.
-        match self.evict_item(guard, &local.stats, id, hash, now, false) {
+        match self.evict_item(guard, &local.stats, id, hash, now, Sparing::Nothing) {
             Fate::Evicted(chunk) => guard.give(&self.arena, &self.pool, chunk),
             Fate::Orphaned => {}
             Fate::Kept => return,
@@ -324,20 +325,24 @@ impl Inner {
     }
 }
 
-fn count_eviction(stats: &Block, dead: bool, fetched: bool, active: bool) {
+fn count_eviction(stats: &Block, counts: &mut ClassCounts, (meta, deadline, idle_secs): (Meta, u32, u32), dead: bool) {
+    let unfetched = u64::from(!meta.is_fetched());
     if dead {
+        counts.reclaimed += 1;
+        counts.expired_unfetched += unfetched;
         stats.reclaimed.add(1);
-        if !fetched {
-            stats.expired_unfetched.add(1);
-        }
+        stats.expired_unfetched.add(unfetched);
         return;
     }
+    let active = u64::from(meta.frequency() >= ACTIVE_USES);
+    counts.evicted += 1;
+    counts.evicted_nonzero += u64::from(deadline != 0);
+    counts.evicted_time = idle_secs;
+    counts.evicted_unfetched += unfetched;
+    counts.evicted_active += active;
+    counts.direct_reclaims += 1;
     stats.evictions.add(1);
     stats.direct_reclaims.add(1);
-    if !fetched {
-        stats.evicted_unfetched.add(1);
-    }
-    if active {
-        stats.evicted_active.add(1);
-    }
+    stats.evicted_unfetched.add(unfetched);
+    stats.evicted_active.add(active);
 }
