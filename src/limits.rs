@@ -80,6 +80,9 @@ pub const EVICT_BATCH: usize = 8;
 /// Bytes of chunks evicted, at most, when room is needed for one.
 pub const EVICT_BATCH_BYTES: usize = 16 << 10;
 
+/// Items a class has, at least, for each that it evicts at a time.
+pub const ITEMS_PER_VICTIM: usize = 128;
+
 /// CAS numbers a worker takes from the shared counter at a time.
 pub const CAS_BLOCK: u64 = 1 << 10;
 

@@ -39,6 +39,8 @@ pub struct Settings {
     pub verbosity: u8,
     /// How items are queued for eviction.
     pub lru: LruMode,
+    /// What can be tuned of it.
+    pub lru_tuning: LruTuning,
     /// `-o idle_timeout`: close TCP connections idle this long.
     pub idle_timeout: Option<Duration>,
     /// `-u`: whom root becomes; none is `nobody`. The server itself does not look at it, the start-up of the daemon does.
@@ -74,6 +76,9 @@ impl Settings {
         if self.growth_factor.is_some_and(|factor| !factor.is_finite() || factor <= 1.0) || self.chunk_min == Some(0) {
             return refuse("the growth factor must be above 1, the smallest chunk above 0");
         }
+        if !self.lru_tuning.is_sound() {
+            return refuse("hot and warm must have at most PCT_MAX percent together, and factors above 0");
+        }
         Ok(())
     }
 }
@@ -95,7 +100,8 @@ impl Default for Settings {
             item_len_max: 1 << 20,
             with_cas: true,
             verbosity: 0,
-            lru: LruMode::Segmented,
+            lru: LruMode::default(),
+            lru_tuning: LruTuning::default(),
             idle_timeout: None,
             user: None,
         }
@@ -112,12 +118,56 @@ pub struct UnixSocket {
 }
 
 /// How items of a class are queued for eviction.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum LruMode {
     /// One queue, strictly by last use.
     Flat,
-    /// HOT, WARM and COLD.
+    /// HOT, WARM and COLD, by memcached's rules.
     Segmented,
+    /// A short probation (HOT) before the main queue (WARM), and ghosts of what was evicted.
+    #[default]
+    S3Fifo,
+}
+
+/// What can be tuned of the queues, at the start (`-o`) and later (`lru tune`, `lru temp_ttl`).
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct LruTuning {
+    /// Share of a class's items that HOT may have in the segmented mode, in percent.
+    pub hot_pct: u32,
+    /// The same of WARM; together at most [`LruTuning::PCT_MAX`].
+    pub warm_pct: u32,
+    /// An item at HOT's tail idle for longer than COLD's tail times this goes to COLD.
+    pub hot_max_factor: f64,
+    /// The same of WARM.
+    pub warm_max_factor: f64,
+    /// Items that live at most so many seconds go to TEMP; none: there is no TEMP.
+    pub temporary_ttl: Option<u32>,
+}
+
+impl LruTuning {
+    /// Most that HOT and WARM may have together: COLD needs some.
+    pub const PCT_MAX: u32 = 80;
+
+    /// What memcached calls the limit of TEMP while there is no TEMP.
+    pub const TEMPORARY_TTL_UNUSED: u32 = 61;
+
+    /// Whether HOT and WARM leave something to COLD.
+    #[must_use]
+    pub fn are_shares_sound(&self) -> bool {
+        self.hot_pct.checked_add(self.warm_pct).is_some_and(|pct| pct <= Self::PCT_MAX)
+    }
+
+    /// Whether the numbers can be meant.
+    #[must_use]
+    pub fn is_sound(&self) -> bool {
+        self.are_shares_sound() && self.hot_max_factor > 0.0 && self.warm_max_factor > 0.0
+    }
+}
+
+impl Default for LruTuning {
+    fn default() -> Self {
+        Self { hot_pct: 20, warm_pct: 40, hot_max_factor: 0.2, warm_max_factor: 2.0, temporary_ttl: None }
+    }
 }
 
 #[cfg(test)]
@@ -135,6 +185,8 @@ mod tests {
             Settings { item_len_max: usize::MAX, ..good.clone() },
             Settings { growth_factor: Some(1.0), ..good.clone() },
             Settings { growth_factor: Some(f64::NAN), ..good.clone() },
+            Settings { lru_tuning: LruTuning { hot_pct: 50, ..LruTuning::default() }, ..good.clone() },
+            Settings { lru_tuning: LruTuning { warm_max_factor: 0.0, ..LruTuning::default() }, ..good.clone() },
         ] {
             assert!(bad.check().is_err(), "{bad:?}");
         }

@@ -22,6 +22,7 @@ impl Bench {
             with_cas: true,
             evict,
             lru: LruMode::Segmented,
+            lru_tuning: slabd::settings::LruTuning::default(),
             hash_seed: Some(1),
         };
         let store = Store::new(&config).expect("a few pages can be mapped");

@@ -2,7 +2,7 @@
 
 use crossbeam_utils::CachePadded;
 use slabd::clock::Clock;
-use slabd::settings::LruMode;
+use slabd::settings::{LruMode, LruTuning};
 use slabd::stats::Block;
 use slabd::store::{Condition, Deadline, Draft, Store, StoreConfig, Stored};
 use std::sync::Arc;
@@ -31,7 +31,8 @@ fn storing_never_pauses_while_the_index_grows_to_five_million_items() {
         chunk_min: None,
         with_cas: true,
         evict: false,
-        lru: LruMode::Segmented,
+        lru: LruMode::default(),
+        lru_tuning: LruTuning::default(),
         hash_seed: Some(1),
     };
     let store = Store::new(&config).expect("a gigabyte can be reserved");

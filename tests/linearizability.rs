@@ -280,6 +280,7 @@ fn every_history_of_one_key_has_an_order_that_explains_it() {
         with_cas: true,
         evict: false,
         lru: LruMode::Segmented,
+        lru_tuning: slabd::settings::LruTuning::default(),
         hash_seed: Some(seed),
     };
     let store = Store::new(&config).expect("the memory can be reserved");

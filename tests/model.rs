@@ -5,7 +5,7 @@
 use crossbeam_utils::CachePadded;
 use slabd::clock::{Clock, Now};
 use slabd::limits::PIN_VALUE_MIN;
-use slabd::settings::LruMode;
+use slabd::settings::{LruMode, LruTuning};
 use slabd::stats::{Block, Registry};
 use slabd::store::{Condition, Deadline, Draft, Local, Pinned, Refused, Side, Store, StoreConfig, Stored, Value};
 use std::collections::HashMap;
@@ -40,6 +40,8 @@ struct Model {
     evicted: u64,
     refused: u64,
     with_cas: bool,
+    /// Now and then the queues get other rules.
+    modes_change: bool,
 }
 
 impl Model {
@@ -59,7 +61,21 @@ impl Model {
             evicted: 0,
             refused: 0,
             with_cas: config.with_cas,
+            modes_change: false,
         }
+    }
+
+    fn change_mode(&mut self) {
+        let modes = [LruMode::Flat, LruMode::Segmented, LruMode::S3Fifo];
+        self.store.set_lru_mode(modes[self.rng.usize(0..3)]);
+        let hot_pct = self.rng.u32(0..=80);
+        self.store.set_lru_tuning(LruTuning {
+            hot_pct,
+            warm_pct: self.rng.u32(0..=80 - hot_pct),
+            hot_max_factor: self.rng.f64() + 0.01,
+            warm_max_factor: self.rng.f64() * 3.0 + 0.01,
+            temporary_ttl: [None, Some(0), Some(3), Some(100)][self.rng.usize(0..4)],
+        });
     }
 
     fn now(&self) -> Now {
@@ -303,6 +319,9 @@ impl Model {
     }
 
     fn step(&mut self) {
+        if self.modes_change && self.rng.u8(..) == 0 {
+            self.change_mode();
+        }
         let key = self.key();
         match self.rng.u8(..) {
             0..=79 => self.check(&key),
@@ -363,6 +382,10 @@ fn env(name: &str, default: u64) -> u64 {
 }
 
 fn run(name: &str, change: impl Fn(&mut StoreConfig)) {
+    run_with(name, change, false);
+}
+
+fn run_with(name: &str, change: impl Fn(&mut StoreConfig), modes_change: bool) {
     let seeds = match std::env::var("SLABD_SEED") {
         Ok(seed) => {
             let seed = seed.parse().expect("SLABD_SEED is a number");
@@ -379,12 +402,14 @@ fn run(name: &str, change: impl Fn(&mut StoreConfig)) {
             chunk_min: None,
             with_cas: true,
             evict: true,
-            lru: LruMode::Segmented,
+            lru: LruMode::default(),
+            lru_tuning: LruTuning::default(),
             hash_seed: Some(seed),
         };
         change(&mut config);
         config.memory_len = config.memory_len.max((2 + seed % 5 * 2) << 20);
         let mut model = Model::new(&config, seed);
+        model.modes_change = modes_change;
         for _ in 0..env("SLABD_MODEL_STEPS", 20_000) / 1000 {
             for _ in 0..1000 {
                 model.step();
@@ -399,8 +424,18 @@ fn run(name: &str, change: impl Fn(&mut StoreConfig)) {
 }
 
 #[test]
+fn a_store_with_a_probation_agrees_with_its_twin_while_memory_is_short() {
+    run("s3fifo", |config| config.lru = LruMode::S3Fifo);
+}
+
+#[test]
 fn a_store_with_segments_agrees_with_its_twin_while_memory_is_short() {
-    run("segmented", |_| {});
+    run("segmented", |config| config.lru = LruMode::Segmented);
+}
+
+#[test]
+fn a_store_whose_mode_and_tuning_change_all_the_time_agrees_with_its_twin() {
+    run_with("changing modes", |_| {}, true);
 }
 
 #[test]
@@ -439,6 +474,7 @@ fn a_strict_lru_evicts_the_least_recently_used_first() {
         with_cas: true,
         evict: true,
         lru: LruMode::Flat,
+        lru_tuning: LruTuning::default(),
         hash_seed: Some(1),
     };
     let store = Store::new(&config).expect("a page");

@@ -592,6 +592,7 @@ fn threads_that_share_a_store_never_see_what_they_should_not() {
         with_cas: true,
         evict: true,
         lru: LruMode::Segmented,
+        lru_tuning: slabd::settings::LruTuning::default(),
         hash_seed: Some(seed),
     };
     let runs = [

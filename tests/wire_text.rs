@@ -120,6 +120,99 @@ fn stats_by_topic_are_rows_too() {
 }
 
 #[test]
+fn lru_commands_are_answered_as_by_memcached_and_change_what_stats_tell() {
+    let server = Server::start(1);
+    let mut client = server.connect();
+    const SHARES: &str = "ERROR hot and warm pcts must not exceed 80";
+    const FACTORS: &str = "ERROR hot/warm age factors must be greater than 0";
+    let table = [
+        ("lru", "ERROR"),
+        ("lru mode", "ERROR"),
+        ("lru mode FLAT", "ERROR"),
+        ("lru mode flat x", "OK"),
+        ("lru mode s3fifo", "OK"),
+        ("lru mode segmented", "OK"),
+        ("lru tune 10 20 0.5", "ERROR"),
+        ("lru tune x 20 0.5 2", "ERROR"),
+        ("lru tune -5 20 0.5 2", "ERROR"),
+        ("lru tune 10 20 0.5x 2", "ERROR"),
+        ("lru tune 41 40 0.1 2", SHARES),
+        ("lru tune 4294967295 4294967295 0 0", SHARES),
+        ("lru tune 20 40 0 2", FACTORS),
+        ("lru tune 20 40 1 -1", FACTORS),
+        ("lru tune 0 80 1 1", "OK"),
+        ("lru tune 10 25 0.5 2.5 and more", "OK"),
+        ("lru temp_ttl", "ERROR"),
+        ("lru temp_ttl x", "ERROR"),
+        ("lru temp_ttl -1", "OK"),
+        ("lru temp_ttl 99999999999", "OK"),
+        ("lru temp_ttl 45", "OK"),
+        ("lru wings", "ERROR"),
+    ];
+    for (line, answer) in table {
+        client.exchange(format!("{line}\r\n").as_bytes(), format!("{answer}\r\n").as_bytes());
+        // Said quietly, nothing is answered, whatever is wrong with it.
+        client.exchange(format!("{line} noreply\r\nmn\r\n").as_bytes(), b"ERROR\r\n");
+    }
+    let settings: BTreeMap<String, String> = rows(&mut client, "stats settings").into_iter().collect();
+    for (name, value) in [
+        ("lru_segmented", "yes"),
+        ("hot_lru_pct", "10"),
+        ("warm_lru_pct", "25"),
+        ("hot_max_factor", "0.50"),
+        ("warm_max_factor", "2.50"),
+        ("temp_lru", "yes"),
+        ("temporary_ttl", "45"),
+    ] {
+        assert_eq!(settings.get(name).map(String::as_str), Some(value), "{name}");
+    }
+    client.exchange(b"lru mode flat\r\nlru temp_ttl -1\r\n", b"OK\r\nOK\r\n");
+    let settings: BTreeMap<String, String> = rows(&mut client, "stats settings").into_iter().collect();
+    for (name, value) in [("lru_segmented", "no"), ("temp_lru", "no"), ("temporary_ttl", "61")] {
+        assert_eq!(settings.get(name).map(String::as_str), Some(value), "{name}");
+    }
+}
+
+#[test]
+fn stats_items_tell_what_happened_in_a_class() {
+    let server = Server::start_with(|settings| {
+        settings.memory_len = 8 << 20;
+        settings.lru_tuning.temporary_ttl = Some(30);
+    });
+    let mut client = server.connect();
+    client.exchange(
+        b"set brief 0 30 3\r\nabc\r\nset a 0 0 3\r\nabc\r\nappend a 0 0 2\r\nde\r\n",
+        &b"STORED\r\n".repeat(3),
+    );
+    server.clock.advance(5000);
+    let items = rows(&mut client, "stats items");
+    let names: Vec<&str> = items.iter().map(|(name, _)| name.rsplit(':').next().expect("a word")).collect();
+    assert_eq!(names, STATS_ITEMS);
+    let value = |wanted: &str| items.iter().find(|(name, _)| name.ends_with(wanted)).expect("it is told").1.as_str();
+    assert_eq!([value(":number"), value(":number_hot"), value(":number_temp")], ["2", "1", "1"]);
+    assert_eq!([value(":age_hot"), value(":age")], ["5", "5"]);
+    // Two headers of 32 bytes, keys of 5 and 1, values of 3 and 5.
+    assert_eq!(value(":mem_requested"), "78");
+    let big = vec![b'x'; 30_000];
+    for index in 0..400 {
+        client.send(format!("set key{index} 0 100 {}\r\n", big.len()).as_bytes());
+        client.send(&big);
+        client.exchange(b"\r\n", b"STORED\r\n");
+    }
+    let evicted = |client: &mut Client, name: &str| -> u64 {
+        let of_classes = rows(client, "stats items").into_iter().filter(|(told, _)| told.ends_with(name));
+        of_classes.map(|(_, value)| value.parse::<u64>().expect("a number")).sum()
+    };
+    let stats: BTreeMap<String, String> = rows(&mut client, "stats").into_iter().collect();
+    let count = evicted(&mut client, ":evicted");
+    assert!(count > 100 && stats["evictions"] == count.to_string(), "{count} of {}", stats["evictions"]);
+    assert_eq!(evicted(&mut client, ":evicted_nonzero"), count);
+    assert_eq!(evicted(&mut client, ":evicted_unfetched"), count);
+    client.exchange(b"stats reset\r\n", b"RESET\r\n");
+    assert_eq!(evicted(&mut client, ":evicted"), 0);
+}
+
+#[test]
 fn without_cas_numbers_gets_tells_zero_and_cas_never_stores() {
     let server = Server::start_with(|settings| settings.with_cas = false);
     let mut client = server.connect();
@@ -258,6 +351,15 @@ const STATS: &[&str] = &[
     "evicted_unfetched", "evicted_active", "evictions", "reclaimed", "crawler_reclaimed", "crawler_items_checked",
     "lrutail_reflocked", "moves_to_cold", "moves_to_warm", "moves_within_lru", "direct_reclaims",
     "lru_bumps_dropped",
+];
+
+/// memcached's rows of a class, without the hits by queue.
+#[rustfmt::skip]
+const STATS_ITEMS: &[&str] = &[
+    "number", "number_hot", "number_warm", "number_cold", "number_temp", "age_hot", "age_warm", "age", "mem_requested",
+    "evicted", "evicted_nonzero", "evicted_time", "outofmemory", "tailrepairs", "reclaimed", "expired_unfetched",
+    "evicted_unfetched", "evicted_active", "crawler_reclaimed", "crawler_items_checked", "lrutail_reflocked",
+    "moves_to_cold", "moves_to_warm", "moves_within_lru", "direct_reclaims",
 ];
 
 /// Names that dashboards cannot do without.

@@ -2,7 +2,7 @@
 
 use slabd::clock::Clock;
 use slabd::command::Daemon;
-use slabd::settings::{LruMode, Settings};
+use slabd::settings::{LruMode, LruTuning, Settings};
 use slabd::stats::Registry;
 use slabd::store::{Store, StoreConfig};
 
@@ -19,7 +19,8 @@ pub(crate) fn daemon(memory_len: u64) -> Daemon {
         chunk_min: None,
         with_cas: true,
         evict: true,
-        lru: LruMode::Segmented,
+        lru: LruMode::default(),
+        lru_tuning: LruTuning::default(),
         hash_seed: Some(1),
     };
     Daemon {

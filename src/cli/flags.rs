@@ -4,7 +4,7 @@
 //! first. It has *no* effect but looking up the names in `-l`.
 
 use crate::limits::{ITEM_LEN_MAX, MEMORY_LEN_MAX, MEMORY_LEN_MIN, THREADS_MAX};
-use crate::settings::{LruMode, Settings, UnixSocket};
+use crate::settings::{LruMode, LruTuning, Settings, UnixSocket};
 use clap::{ArgAction, Parser};
 use std::ffi::OsString;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
@@ -67,7 +67,9 @@ pub(super) struct Flags {
     /// Say more; up to three times
     #[arg(short, long, action = ArgAction::Count)]
     verbose: u8,
-    /// Further options, separated by commas: idle_timeout=SECONDS, no_lru_maintainer, modern, no_modern
+    /// Further options, separated by commas: idle_timeout=SECONDS, lru_mode=flat|segmented|s3fifo, hot_lru_pct=PERCENT,
+    /// warm_lru_pct=PERCENT, hot_max_factor=FACTOR, warm_max_factor=FACTOR, temporary_ttl=SECONDS, lru_maintainer,
+    /// no_lru_maintainer, modern, no_modern
     #[arg(short = 'o', long, value_name = "LIST")]
     extended: Vec<String>,
 }
@@ -224,13 +226,56 @@ fn extended(list: &str, settings: &mut Settings) -> Result<(), String> {
                 settings.idle_timeout = (secs > 0).then(|| Duration::from_secs(secs.into()));
             }
             None if item == "idle_timeout" => return Err(bad(OPTION, item, "needs seconds: idle_timeout=60")),
+            Some((name, typed)) if lru_option(name, typed, settings)? => {}
             None if matches!(item, "no_lru_maintainer" | "no_modern") => settings.lru = LruMode::Flat,
+            None if item == "lru_maintainer" && settings.lru == LruMode::Flat => settings.lru = LruMode::default(),
+            None if item == "lru_maintainer" => {}
+            None if LRU_OPTIONS.contains(&item) => return Err(bad(OPTION, item, "needs a value")),
             // What it once switched on is what there is.
             None if item == "modern" => {}
             _ => return Err(bad(OPTION, item, "is not known")),
         }
     }
+    if !settings.lru_tuning.are_shares_sound() {
+        let (hot, warm) = (settings.lru_tuning.hot_pct, settings.lru_tuning.warm_pct);
+        let why = format!("must not be more than {} together", LruTuning::PCT_MAX);
+        return Err(bad(&format!("{OPTION} hot_lru_pct, warm_lru_pct"), &format!("{hot}, {warm}"), &why));
+    }
     Ok(())
+}
+
+/// Those of the queues that have a value.
+const LRU_OPTIONS: [&str; 6] =
+    ["lru_mode", "hot_lru_pct", "warm_lru_pct", "hot_max_factor", "warm_max_factor", "temporary_ttl"];
+
+/// Sets one of them; whether the name is among them.
+fn lru_option(name: &str, typed: &str, settings: &mut Settings) -> Result<bool, String> {
+    let option = format!("-o/--extended {name}");
+    let tuning = &mut settings.lru_tuning;
+    let pct = || number(&option, typed, 1, LruTuning::PCT_MAX - 1);
+    let factor = || match typed.parse::<f64>() {
+        Ok(factor) if factor > 0.0 => Ok(factor),
+        _ => Err(bad(&option, typed, "must be a number above 0")),
+    };
+    match name {
+        "lru_mode" => settings.lru = lru_mode(&option, typed)?,
+        "hot_lru_pct" => tuning.hot_pct = pct()?,
+        "warm_lru_pct" => tuning.warm_pct = pct()?,
+        "hot_max_factor" => tuning.hot_max_factor = factor()?,
+        "warm_max_factor" => tuning.warm_max_factor = factor()?,
+        "temporary_ttl" => tuning.temporary_ttl = Some(number(&option, typed, 0, i32::MAX.unsigned_abs())?),
+        _ => return Ok(false),
+    }
+    Ok(true)
+}
+
+fn lru_mode(option: &str, typed: &str) -> Result<LruMode, String> {
+    match typed {
+        "flat" => Ok(LruMode::Flat),
+        "segmented" => Ok(LruMode::Segmented),
+        "s3fifo" => Ok(LruMode::S3Fifo),
+        _ => Err(bad(option, typed, "must be flat, segmented or s3fifo")),
+    }
 }
 
 /// A whole number within bounds.
@@ -283,7 +328,12 @@ mod tests {
     #[test]
     fn each_option_sets_what_it_names() {
         let base = Settings::default();
-        let table: [(&str, Settings); 14] = [
+        let tuned = |tune: fn(&mut LruTuning)| {
+            let mut settings = base.clone();
+            tune(&mut settings.lru_tuning);
+            settings
+        };
+        let table: [(&str, Settings); 19] = [
             ("-m 100", Settings { memory_len: 100 << 20, ..base.clone() }),
             ("--memory-limit=3", Settings { memory_len: MEMORY_LEN_MIN, ..base.clone() }),
             ("-M", Settings { evict: false, ..base.clone() }),
@@ -297,6 +347,14 @@ mod tests {
             ("-C -vv -u root", Settings { with_cas: false, verbosity: 2, user: Some("root".into()), ..base.clone() }),
             ("-o modern,idle_timeout=9", Settings { idle_timeout: Some(Duration::from_secs(9)), ..base.clone() }),
             ("-o no_lru_maintainer -o idle_timeout=0", Settings { lru: LruMode::Flat, ..base.clone() }),
+            ("-o no_lru_maintainer,lru_maintainer", base.clone()),
+            ("-o lru_mode=segmented,lru_maintainer", Settings { lru: LruMode::Segmented, ..base.clone() }),
+            ("-o hot_lru_pct=70,warm_lru_pct=10", tuned(|tuning| (tuning.hot_pct, tuning.warm_pct) = (70, 10))),
+            (
+                "-o hot_max_factor=0.5,warm_max_factor=3",
+                tuned(|tuning| (tuning.hot_max_factor, tuning.warm_max_factor) = (0.5, 3.0)),
+            ),
+            ("-o temporary_ttl=60", tuned(|tuning| tuning.temporary_ttl = Some(60))),
             ("-U 0 -o no_modern", Settings { lru: LruMode::Flat, ..base.clone() }),
         ];
         for (line, want) in table {
@@ -360,6 +418,14 @@ mod tests {
             ("-o wings", "-o/--extended: 'wings' is not known"),
             ("-o idle_timeout", "-o/--extended: 'idle_timeout'"),
             ("-o idle_timeout=soon", "-o/--extended idle_timeout: 'soon'"),
+            ("-o hot_lru_pct", "-o/--extended: 'hot_lru_pct' needs a value"),
+            ("-o hot_lru_pct=80", "-o/--extended hot_lru_pct: '80'"),
+            ("-o warm_lru_pct=0", "-o/--extended warm_lru_pct: '0'"),
+            ("-o hot_lru_pct=41", "-o/--extended hot_lru_pct, warm_lru_pct: '41, 40'"),
+            ("-o hot_max_factor=0", "-o/--extended hot_max_factor: '0'"),
+            ("-o warm_max_factor=nan", "-o/--extended warm_max_factor: 'nan'"),
+            ("-o temporary_ttl=-1", "-o/--extended temporary_ttl: '-1'"),
+            ("-o lru_mode=random", "-o/--extended lru_mode: 'random'"),
             ("--no-such-option", "--no-such-option"),
             ("stray", "stray"),
         ];

@@ -3,7 +3,11 @@
 //! An answer that borrows from the store exists only under its bucket's lock, so outcomes are handed to a closure, which
 //! encodes them there and then.
 
-use super::{Command, Context, Direction, Outcome, StatsTopic, StoreRequest, StoreVerb, WireError, arithmetic, report};
+use super::{
+    Command, Context, Direction, LruCommand, Outcome, StatsTopic, StoreRequest, StoreVerb, WireError, arithmetic,
+    report,
+};
+use crate::settings::LruTuning;
 use crate::store::{Condition, Deadline, Draft, Hash, Refused, Reservation, Side, Stored};
 use arrayvec::ArrayVec;
 use log::LevelFilter;
@@ -184,6 +188,7 @@ fn rare(cx: &mut Context<'_>, hash: Hash, command: Command<'_>) -> Outcome<'stat
         Command::Version => Outcome::Version,
         Command::Verbosity { level } => verbosity(level),
         Command::Stats(topic) => stats(cx, topic),
+        Command::Lru(change) => lru(cx, change),
         Command::Quit => Outcome::Close,
         Command::Abort => Outcome::Abort,
         Command::Refused(error) => Outcome::Refused(error),
@@ -270,14 +275,36 @@ fn verbosity(level: u32) -> Outcome<'static> {
     Outcome::Done
 }
 
+fn lru(cx: &Context<'_>, change: LruCommand) -> Outcome<'static> {
+    let store = &cx.daemon.store;
+    let (_, tuning) = store.lru();
+    match change {
+        LruCommand::Mode(mode) => store.set_lru_mode(mode),
+        LruCommand::TempTtl(temporary_ttl) => store.set_lru_tuning(LruTuning { temporary_ttl, ..tuning }),
+        LruCommand::Tune { hot_pct, warm_pct, hot_max_factor, warm_max_factor } => {
+            let (hot_max_factor, warm_max_factor) = (hot_max_factor.into(), warm_max_factor.into());
+            let tuning = LruTuning { hot_pct, warm_pct, hot_max_factor, warm_max_factor, ..tuning };
+            if !tuning.are_shares_sound() {
+                return Outcome::Refused(WireError::LruShares);
+            }
+            if !tuning.is_sound() {
+                return Outcome::Refused(WireError::LruFactors);
+            }
+            store.set_lru_tuning(tuning);
+        }
+    }
+    Outcome::Done
+}
+
 fn stats(cx: &Context<'_>, topic: StatsTopic) -> Outcome<'static> {
     match topic {
         StatsTopic::General => Outcome::Report(report::general(cx)),
-        StatsTopic::Settings => Outcome::Report(report::settings(&cx.daemon.settings)),
+        StatsTopic::Settings => Outcome::Report(report::settings(cx)),
         StatsTopic::Items => Outcome::Report(report::items(cx)),
         StatsTopic::Slabs => Outcome::Report(report::slabs(cx)),
         StatsTopic::Reset => {
             cx.daemon.stats.reset();
+            cx.daemon.store.reset_class_counts();
             Outcome::Reset
         }
     }

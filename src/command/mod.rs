@@ -7,6 +7,7 @@ pub mod arithmetic;
 pub mod execute;
 pub mod report;
 
+pub use crate::settings::LruMode;
 pub use crate::store::{Value, View};
 
 use crate::clock::{Clock, Now};
@@ -68,12 +69,50 @@ pub enum Command<'a> {
     },
     /// Tell numbers.
     Stats(StatsTopic),
+    /// Queue items for eviction another way.
+    Lru(LruCommand),
     /// Close the connection, politely.
     Quit,
     /// Close the connection at once and without a word: another protocol's request, a line without end.
     Abort,
     /// The request was refused by its parser; answer so.
     Refused(WireError),
+}
+
+/// What `lru` is to change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LruCommand {
+    /// The mode.
+    Mode(LruMode),
+    /// Shares in percent and factors of age; checked by who carries it out.
+    Tune {
+        /// Of HOT.
+        hot_pct: u32,
+        /// Of WARM.
+        warm_pct: u32,
+        /// Of HOT.
+        hot_max_factor: Factor,
+        /// Of WARM.
+        warm_max_factor: Factor,
+    },
+    /// Items that live at most so many seconds go to TEMP; none: there is no TEMP.
+    TempTtl(Option<u32>),
+}
+
+/// A factor as the client wrote it; compared by its bits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Factor(u64);
+
+impl From<f64> for Factor {
+    fn from(factor: f64) -> Self {
+        Self(factor.to_bits())
+    }
+}
+
+impl From<Factor> for f64 {
+    fn from(factor: Factor) -> Self {
+        Self::from_bits(factor.0)
+    }
 }
 
 /// What `stats` is to tell.
@@ -218,6 +257,10 @@ pub enum WireError {
     OutOfMemory,
     /// incr, decr, append or prepend that needed a new chunk and got none.
     OutOfMemoryIncr,
+    /// lru tune: HOT and WARM would leave nothing for COLD.
+    LruShares,
+    /// lru tune: a factor that is not above 0.
+    LruFactors,
 }
 
 /// Where answers go: a connection's outbox, or a `Vec<u8>` in tests. The one trait of the data path.

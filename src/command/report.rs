@@ -5,7 +5,7 @@
 
 use super::{Context, Report, VERSION};
 use crate::clock::Tick;
-use crate::settings::{LruMode, Settings};
+use crate::settings::{LruMode, LruTuning, Settings};
 use crate::stats::Totals;
 use crate::store::{ClassSummary, Footprint};
 use crate::sys::process::cpu_times;
@@ -162,21 +162,54 @@ fn items_in_all(report: &mut Report, totals: &Totals, footprint: Footprint) {
     }
 }
 
-/// `stats items`: the rows slabd keeps so far.
+/// `stats items`. Hits by queue are not counted: that would cost every read.
 #[must_use]
 pub fn items(cx: &Context<'_>) -> Report {
     let mut report = Report::default();
+    let (_, tuning) = cx.daemon.store.lru();
     for class in cx.daemon.store.classes(cx.now).iter().filter(|class| class.items() > 0) {
-        let mut push = |name: &str, value: u32| report.push(format!("items:{}:{name}", class.id.number()), value);
-        push("number", class.items());
-        push("number_hot", class.segments[0].items);
-        push("number_warm", class.segments[1].items);
-        push("number_cold", class.segments[2].items);
-        push("age_hot", class.segments[0].age_secs);
-        push("age_warm", class.segments[1].age_secs);
-        push("age", class.segments[2].age_secs);
+        items_of(&mut report, class, tuning.temporary_ttl.is_some());
     }
     report
+}
+
+fn items_of(report: &mut Report, class: &ClassSummary, has_temp: bool) {
+    let mut push = |name: &str, value: u64| report.push(format!("items:{}:{name}", class.id.number()), value);
+    let [hot, warm, cold, temp] = class.segments;
+    push("number", u64::from(class.items()));
+    push("number_hot", u64::from(hot.items));
+    push("number_warm", u64::from(warm.items));
+    push("number_cold", u64::from(cold.items));
+    if has_temp || temp.items > 0 {
+        push("number_temp", u64::from(temp.items));
+    }
+    // How old items grow before they are evicted: COLD's tail or, in a mode without COLD, the main queue's.
+    let age_secs = if cold.items > 0 { cold.age_secs } else { warm.age_secs.max(hot.age_secs) };
+    let counts = &class.counts;
+    for (name, value) in [
+        ("age_hot", u64::from(hot.age_secs)),
+        ("age_warm", u64::from(warm.age_secs)),
+        ("age", u64::from(age_secs)),
+        ("mem_requested", class.bytes),
+        ("evicted", counts.evicted),
+        ("evicted_nonzero", counts.evicted_nonzero),
+        ("evicted_time", u64::from(counts.evicted_time)),
+        ("outofmemory", counts.outofmemory),
+        ("tailrepairs", 0),
+        ("reclaimed", counts.reclaimed),
+        ("expired_unfetched", counts.expired_unfetched),
+        ("evicted_unfetched", counts.evicted_unfetched),
+        ("evicted_active", counts.evicted_active),
+        ("crawler_reclaimed", 0),
+        ("crawler_items_checked", 0),
+        ("lrutail_reflocked", counts.lrutail_reflocked),
+        ("moves_to_cold", counts.moves_to_cold),
+        ("moves_to_warm", counts.moves_to_warm),
+        ("moves_within_lru", counts.moves_within_lru),
+        ("direct_reclaims", counts.direct_reclaims),
+    ] {
+        push(name, value);
+    }
 }
 
 /// `stats slabs`: the rows slabd keeps so far.
@@ -204,7 +237,9 @@ pub fn slabs(cx: &Context<'_>) -> Report {
 
 /// `stats settings`.
 #[must_use]
-pub fn settings(settings: &Settings) -> Report {
+pub fn settings(cx: &Context<'_>) -> Report {
+    let settings = &cx.daemon.settings;
+    let (mode, tuning) = cx.daemon.store.lru();
     let on = |on: bool| if on { "on" } else { "off" };
     let yes = |yes: bool| if yes { "yes" } else { "no" };
     let mut report = Report::default();
@@ -226,7 +261,15 @@ pub fn settings(settings: &Settings) -> Report {
     report.push("cas_enabled", yes(settings.with_cas));
     report.push("tcp_backlog", settings.backlog);
     report.push("item_size_max", settings.item_len_max);
-    report.push("lru_segmented", yes(settings.lru == LruMode::Segmented));
+    report.push("lru_maintainer_thread", yes(mode != LruMode::Flat));
+    // To memcached's tools the question is whether there is more than one queue.
+    report.push("lru_segmented", yes(mode != LruMode::Flat));
+    report.push("hot_lru_pct", tuning.hot_pct);
+    report.push("warm_lru_pct", tuning.warm_pct);
+    report.push("hot_max_factor", format!("{:.2}", tuning.hot_max_factor));
+    report.push("warm_max_factor", format!("{:.2}", tuning.warm_max_factor));
+    report.push("temp_lru", yes(tuning.temporary_ttl.is_some()));
+    report.push("temporary_ttl", tuning.temporary_ttl.unwrap_or(LruTuning::TEMPORARY_TTL_UNUSED));
     report.push("idle_timeout", settings.idle_timeout.map_or(0, |timeout| timeout.as_secs()));
     report
 }

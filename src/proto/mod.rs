@@ -55,6 +55,8 @@ pub const fn error_line(error: WireError) -> &'static [u8] {
         WireError::TooLarge => b"SERVER_ERROR object too large for cache\r\n",
         WireError::OutOfMemory => b"SERVER_ERROR out of memory storing object\r\n",
         WireError::OutOfMemoryIncr => b"SERVER_ERROR out of memory\r\n",
+        WireError::LruShares => b"ERROR hot and warm pcts must not exceed 80\r\n",
+        WireError::LruFactors => b"ERROR hot/warm age factors must be greater than 0\r\n",
     }
 }
 
@@ -75,12 +77,14 @@ mod tests {
             WireError::TooLarge,
             WireError::OutOfMemory,
             WireError::OutOfMemoryIncr,
+            WireError::LruShares,
+            WireError::LruFactors,
         ];
         for error in errors {
             let line = error_line(error);
             assert_eq!(line.iter().position(|&b| b == b'\n'), Some(line.len() - 1), "{error:?}");
             assert!(line.ends_with(b"\r\n"), "{error:?}");
-            let kinds: [&[u8]; 3] = [b"ERROR\r\n", b"CLIENT_ERROR ", b"SERVER_ERROR "];
+            let kinds: [&[u8]; 4] = [b"ERROR\r\n", b"ERROR ", b"CLIENT_ERROR ", b"SERVER_ERROR "];
             assert!(kinds.iter().any(|kind| line.starts_with(kind)), "{error:?}");
         }
     }

@@ -33,6 +33,7 @@
 //! | `delete k 5` | deletes (new); `delete k x`, `delete k 5 x`: usage (old) |
 //! | one key too long in a get | no key is served (old) |
 //! | a line of more than 2048 bytes that is no get | closed (old), however it arrives (own) |
+//! | `lru` with a word missing, odd or unknown | ERROR (old) |
 //! | an unknown command whose last word begins with `HTTP/` | closed (old) |
 //! | NUL, tab, any other control character in a key | part of the key (NUL: own, C strings end there) |
 //! | lifetimes beyond 32 bits | accepted (old) and passed on whole (own; memcached cuts them to 32 bits) |
@@ -43,7 +44,8 @@
 use super::line::{Words, blanks_len, newline, plain_number, signed, unsigned, without_end, word_len, words_fit};
 use super::{Parsed, Request, VERSION, error_line};
 use crate::command::{
-    Command, Direction, Out, Outcome, ReplyShape, Report, StatsTopic, StoreRequest, StoreVerb, View, WireError,
+    Command, Direction, Factor, LruCommand, LruMode, Out, Outcome, ReplyShape, Report, StatsTopic, StoreRequest,
+    StoreVerb, View, WireError,
 };
 use crate::limits::{GET_LINE_LEN_MAX, KEY_LEN_MAX, LINE_LEN_MAX, REPLY_HEAD_LEN_MAX};
 
@@ -300,6 +302,7 @@ fn other<'a>(line: &'a [u8]) -> Parsed<Line<'a>> {
         b"flush_all" => flush_all(rest),
         b"verbosity" => verbosity(rest),
         b"stats" => stats(rest),
+        b"lru" => lru(rest),
         b"version" => one(Command::Version, false),
         b"quit" => one(Command::Quit, false),
         _ => unknown(line),
@@ -418,6 +421,41 @@ fn stats<'a>(line: &[u8]) -> Line<'a> {
     one(Command::Stats(topic), false)
 }
 
+/// lru mode `<mode>`, lru tune `<hot %>` `<warm %>` `<hot factor>` `<warm factor>`, lru temp_ttl `<seconds>`. Words behind
+/// those are ignored; the last of all may be `noreply`.
+#[cold]
+fn lru<'a>(line: &'a [u8]) -> Line<'a> {
+    let quiet = words_last(line) == Some(NOREPLY);
+    match lru_command(line) {
+        Some(command) => one(Command::Lru(command), quiet),
+        None => refused(WireError::UnknownCommand, quiet),
+    }
+}
+
+fn lru_command(line: &[u8]) -> Option<LruCommand> {
+    let mut words = Words::new(line);
+    Some(match words.word()? {
+        b"mode" => LruCommand::Mode(match words.word()? {
+            b"flat" => LruMode::Flat,
+            b"segmented" => LruMode::Segmented,
+            b"s3fifo" => LruMode::S3Fifo,
+            _ => return None,
+        }),
+        b"tune" => {
+            let mut pct = || u32::try_from(unsigned(words.word()?)?).ok();
+            let (hot_pct, warm_pct) = (pct()?, pct()?);
+            let mut factor = || Some(Factor::from(str::from_utf8(words.word()?).ok()?.parse::<f64>().ok()?));
+            LruCommand::Tune { hot_pct, warm_pct, hot_max_factor: factor()?, warm_max_factor: factor()? }
+        }
+        // Less than nothing is no limit at all, and more than the clock can count is the most it can.
+        b"temp_ttl" => {
+            let secs = signed(words.word()?)?;
+            LruCommand::TempTtl((secs >= 0).then(|| u32::try_from(secs).map_or(TEMP_TTL_MAX, |s| s.min(TEMP_TTL_MAX))))
+        }
+        _ => return None,
+    })
+}
+
 /// No command of ours. A browser made to talk to us is not told so: what it sends next would be run.
 #[cold]
 fn unknown<'a>(line: &[u8]) -> Line<'a> {
@@ -456,6 +494,9 @@ fn words_last(line: &[u8]) -> Option<&[u8]> {
 const GET: u32 = u32::from_le_bytes(*b"get ");
 const SET: u32 = u32::from_le_bytes(*b"set ");
 const NOREPLY: &[u8] = b"noreply";
+
+/// Most seconds that `lru temp_ttl` takes (31 bits, as in memcached).
+const TEMP_TTL_MAX: u32 = i32::MAX.unsigned_abs();
 
 /// Longest value that may be announced (memcached's: with its terminator it fits 31 bits). How much is stored is the
 /// store's to say.

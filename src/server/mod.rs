@@ -208,5 +208,6 @@ fn store_config(settings: &Settings) -> StoreConfig {
         with_cas: settings.with_cas,
         evict: settings.evict,
         lru: settings.lru,
+        lru_tuning: settings.lru_tuning,
     }
 }

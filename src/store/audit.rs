@@ -13,6 +13,8 @@ pub struct Census {
     pub items: u64,
     /// Bytes of items.
     pub bytes: u64,
+    /// Ghosts of evicted items.
+    pub ghosts: u64,
     /// Pages that a class has.
     pub pages: u32,
     /// Chunks in no item and no free list: reserved or pinned.
@@ -55,6 +57,10 @@ impl Store {
         let mut linked = HashMap::new();
         inner.table.each_chain(|index, guard| {
             let mut keys = HashSet::new();
+            for ghost in guard.ghosts() {
+                assert_eq!(inner.table.index_of(ghost), index, "a ghost is in the bucket of its hash");
+                census.ghosts += 1;
+            }
             for slot in guard.slots() {
                 let item = Linked::vouched(slot.id(), guard);
                 assert!(inner.arena.header(slot.id()).is_linked(), "the index names linked items only");
@@ -115,6 +121,8 @@ impl Store {
         let free = guard.free_ids(arena);
         assert_eq!(free.len(), guard.state.free_count as usize, "the free list's count is its length");
         let free: HashSet<_> = free.into_iter().collect();
+        let bytes: usize = queued.iter().map(|&id| arena.shape_of(Linked::vouched(id, &guard)).item_len).sum();
+        assert_eq!(guard.bytes(), bytes as u64, "a class knows how many bytes its items have");
         let mut page_count = 0;
         for (page_id, page) in arena.pages().filter(|(_, page)| page.class() == Some(class.id)) {
             page_count += 1;

@@ -1,42 +1,23 @@
 //! Making room in a class: its queues' tails first, then somebody else's page, then a larger chunk.
 //!
-//! ```text
-//!  segmented:   new ──► HOT ──unused──► COLD ──unused──► evicted
-//!                        │                │
-//!                        └──used──► WARM ◄┘ used
-//!                                    │ ▲
-//!                             unused ▼ └─ used: another round
-//!                                   COLD
-//!  flat:        new ──► COLD ──► evicted; every use moves an item to the head
-//! ```
-//!
-//! Nothing moves between queues while there is room: an item's uses are counted in its slot of the index, and looked at only
-//! when it has come to a tail. Of all that is looked at for one chunk the first half may be spared for its uses, the second may
-//! not: a store where everything is in use still makes room. From a queue to an item is against the lock order, so the item's bucket is only tried; an item
-//! that is held by somebody goes back to the head.
+//! Which tail, and what keeps an item, is in `queues.rs`. Of all that is looked at for one chunk the first half may be spared for
+//! its uses, the second may not: a store where everything is in use still makes room. From a queue to an item is against the
+//! lock order, so the item's bucket is only tried; an item that is held by somebody goes back to the head.
 
 use super::arena::{Arena, ItemId, Page, PageId};
 use super::expiry::Moment;
 use super::hash::Hash;
 use super::item::{Chunk, Linked, Segment};
 use super::pages::{Class, ClassGuard};
+use super::queues::{ACTIVE_USES, ClassCounts, Move, kept};
+use super::table::Meta;
 use super::{Inner, Local};
 use crate::clock::Now;
-use crate::limits::{DRAIN_TRIES_MAX, EVICT_BATCH, EVICT_BATCH_BYTES, EVICT_SPARED_MAX, EVICT_STEPS_MAX, SWEEPS_MAX};
+use crate::limits::{DRAIN_TRIES_MAX, EVICT_BATCH, EVICT_SPARED_MAX, EVICT_STEPS_MAX, SWEEPS_MAX};
 use crate::settings::LruMode;
 use crate::stats::Block;
 use arrayvec::ArrayVec;
 use std::sync::atomic::Ordering;
-
-/// Shares of a class's items in percent (memcached's `hot_lru_pct` and `warm_lru_pct`).
-const HOT_PCT: u32 = 20;
-const WARM_PCT: u32 = 40;
-
-/// Uses that make an item of HOT or WARM worth keeping (memcached's second hit).
-const ACTIVE_USES: u8 = 2;
-
-/// Queues in the order in which victims are taken from them.
-const VICTIM_ORDER: [Segment; 4] = [Segment::Cold, Segment::Hot, Segment::Warm, Segment::Temp];
 
 /// A chunk this many times as long as needed is taken before the last page of another class.
 const LARGER_MAX: usize = 2;
@@ -78,23 +59,20 @@ pub(super) enum Fate {
 }
 
 impl ClassGuard<'_> {
-    /// The item that would be looked at first if room were needed.
-    fn next_victim(&mut self) -> Option<ItemId> {
-        VICTIM_ORDER.into_iter().find_map(|segment| self.queue(segment).tail)
-    }
-
-    /// The queue to take victims from: the first that has any, or, so that a queue of pinned values does not hide the others,
-    /// each of those in turn.
-    fn victim_segment(&mut self, turn: usize) -> Option<Segment> {
-        let filled: ArrayVec<Segment, 4> =
-            VICTIM_ORDER.into_iter().filter(|&segment| self.queue(segment).count > 0).collect();
+    /// The queue to take victims from when nothing may be spared for its uses: so that a queue of pinned values does not hide the
+    /// others, each of them in turn, the probation first.
+    fn any_victims(&mut self, turn: usize) -> Option<Segment> {
+        let filled: ArrayVec<Segment, 4> = [Segment::Hot, Segment::Cold, Segment::Warm, Segment::Temp]
+            .into_iter()
+            .filter(|&segment| self.queue(segment).count > 0)
+            .collect();
         (!filled.is_empty()).then(|| filled[turn % filled.len()])
     }
 
     /// How well the class can do without a page: pages, then seconds since its next victim was used.
     /// None if it has no victim, which then is true of its pages as well: all reserved or pinned.
-    fn wealth(mut self, arena: &Arena, at: Moment) -> Option<(u32, u32)> {
-        let idle_secs = at.age_secs(arena.header(self.next_victim()?).access());
+    fn wealth(mut self, arena: &Arena, mode: LruMode, at: Moment) -> Option<(u32, u32)> {
+        let idle_secs = at.age_secs(arena.header(self.next_victim(mode)?).access());
         Some((self.state.page_count, idle_secs))
     }
 }
@@ -140,7 +118,7 @@ impl Inner {
             self.give_back_all(won.strays);
             return chunk;
         }
-        let want = (EVICT_BATCH_BYTES / class.chunk_len).clamp(1, EVICT_BATCH);
+        let want = guard.victims_at_once();
         let removed = self.evict(&mut guard, &local.stats, want, at, &mut won);
         local.count_items(-removed);
         // A page that was still being drained may have gone to the pool with its last item.
@@ -163,18 +141,27 @@ impl Inner {
         won: &mut Won,
     ) -> i64 {
         let (mut steps, mut hard_turns, mut removed) = (0, 0, 0);
+        let mode = self.lru.mode();
         while won.chunks.len() + won.freed < want && steps < EVICT_STEPS_MAX {
-            if self.config.lru == LruMode::Segmented {
-                self.rebalance(guard, stats);
+            if mode == LruMode::Segmented {
+                self.rebalance(guard, stats, at);
             }
             let spare = if steps < EVICT_SPARED_MAX { Spare::Used } else { Spare::Pinned };
-            let Some(segment) = guard.victim_segment(hard_turns) else { break };
+            if spare == Spare::Pinned && won.chunks.len() + won.freed > 0 {
+                // What is in use goes for one chunk, not for a batch.
+                break;
+            }
+            let victims = match spare {
+                Spare::Used => self.victims(guard, mode, at),
+                _ => guard.any_victims(hard_turns).map(|segment| (segment, 1)),
+            };
+            let Some((segment, batch)) = victims else { break };
             hard_turns += usize::from(spare == Spare::Pinned);
             // Hash a few victims first, so that their buckets are on their way while the first one is unlinked.
             let victims: ArrayVec<(ItemId, Hash), EVICT_BATCH> = guard
                 .queue(segment)
                 .tail_first(&self.arena)
-                .take(want - won.chunks.len() - won.freed)
+                .take(batch.min(want - won.chunks.len() - won.freed))
                 .map(|id| {
                     let hash = self.hash_of(Linked::vouched(id, &*guard));
                     self.table.prefetch(hash);
@@ -202,32 +189,12 @@ impl Inner {
         removed
     }
 
-    /// Brings HOT and WARM back to their shares, two steps at most of each.
-    fn rebalance(&self, guard: &mut ClassGuard<'_>, stats: &Block) {
-        for (segment, pct) in [(Segment::Hot, HOT_PCT), (Segment::Warm, WARM_PCT)] {
-            for _ in 0..2 {
-                let count = guard.queue(segment).count;
-                if u64::from(count) * 100 <= u64::from(guard.item_count()) * u64::from(pct) {
-                    break;
-                }
-                let Some(id) = guard.queue(segment).tail else { break };
-                let hash = self.hash_of(Linked::vouched(id, &*guard));
-                let active = self.table.try_lock(hash).is_some_and(|bucket| {
-                    let slot = bucket.find(hash.tag(), |other| other == id);
-                    slot.is_some_and(|slot| {
-                        let meta = slot.meta();
-                        slot.set_meta(meta.rested());
-                        meta.frequency() >= ACTIVE_USES
-                    })
-                });
-                match (active, segment) {
-                    (true, Segment::Warm) => stats.moves_within_lru.add(1),
-                    (true, _) => stats.moves_to_warm.add(1),
-                    (false, _) => stats.moves_to_cold.add(1),
-                }
-                guard.requeue(&self.arena, id, if active { Segment::Warm } else { Segment::Cold });
-            }
+    /// The queue to take victims from, and how many at most: dead items of TEMP first.
+    fn victims(&self, guard: &mut ClassGuard<'_>, mode: LruMode, at: Moment) -> Option<(Segment, usize)> {
+        if guard.queue(Segment::Temp).tail.is_some_and(|id| self.is_dead(id, at)) {
+            return Some((Segment::Temp, 1));
         }
+        guard.victims_of(mode)
     }
 
     /// Evicts one item, unless it is alive and to be spared, or somebody holds its bucket.
@@ -242,6 +209,7 @@ impl Inner {
     ) -> Fate {
         let Some(mut bucket) = self.table.try_lock(hash) else {
             stats.lrutail_reflocked.add(1);
+            guard.state.counts.lrutail_reflocked += 1;
             let segment = self.arena.header(id).segment();
             guard.requeue(&self.arena, id, segment);
             return Fate::Kept;
@@ -254,17 +222,33 @@ impl Inner {
         if !dead && spare == Spare::Living {
             return Fate::Kept;
         }
-        let used = self.config.lru == LruMode::Segmented && meta.frequency() > 0;
-        if !dead && (spare != Spare::Nothing && pinned || spare == Spare::Used && used) {
-            slot.set_meta(meta.rested());
-            if pinned { &stats.moves_within_lru } else { &stats.moves_to_warm }.add(1);
-            guard.requeue(&self.arena, id, if pinned { header.segment() } else { Segment::Warm });
+        let (mode, segment) = (self.lru.mode(), header.segment());
+        if !dead && pinned && spare != Spare::Nothing {
+            guard.state.counts.moved(stats, Move::Within);
+            guard.requeue(&self.arena, id, segment);
             return Fate::Kept;
         }
-        count_eviction(stats, dead, meta.is_fetched(), meta.frequency() >= ACTIVE_USES);
+        if !dead && spare == Spare::Used && mode != LruMode::Flat && meta.frequency() > 0 {
+            let (segment, meta, how) = kept(mode, segment, meta);
+            slot.set_meta(meta);
+            guard.state.counts.moved(stats, how);
+            guard.requeue(&self.arena, id, segment);
+            return Fate::Kept;
+        }
+        let ghost = (mode == LruMode::S3Fifo && !dead && segment != Segment::Temp).then(|| {
+            let (from_main, items) = (segment != Segment::Hot, guard.competing_count());
+            let probation = &mut guard.state.probation;
+            if spare == Spare::Nothing { probation.removed(from_main) } else { probation.evicted(from_main, items) }
+        });
+        let idle_secs = at.age_secs(header.access());
+        count_eviction(stats, &mut guard.state.counts, (meta, header.deadline(), idle_secs), dead);
         let shape = self.arena.shape_of(Linked::vouched(id, &bucket));
         bucket.remove(slot);
+        if let Some(ghost) = ghost {
+            bucket.leave_ghost(hash, ghost);
+        }
         guard.dequeue(&self.arena, id);
+        guard.state.bytes -= shape.item_len as i64;
         stats.bytes.sub(shape.item_len as u64);
         stats.curr_items.sub(1);
         header.mark_unlinked();
@@ -290,7 +274,7 @@ impl Inner {
             .classes
             .iter()
             .filter(|class| class.id != wanting.id)
-            .filter_map(|class| Some((class.lock().wealth(&self.arena, at)?, class)))
+            .filter_map(|class| Some((class.lock().wealth(&self.arena, self.lru.mode(), at)?, class)))
             .filter(|((page_count, _), _)| *page_count >= page_count_min)
             .max_by_key(|(wealth, _)| *wealth);
         let Some((_, donor)) = donor else { return false };
@@ -339,7 +323,7 @@ impl Inner {
     /// whose bucket was held, or whose chunk was reserved, when it was last looked at: it is looked at again.
     fn begin_drain(&self, donor: &Class) -> Option<(PageId, u32)> {
         let mut guard = donor.lock();
-        let oldest = guard.next_victim()?;
+        let oldest = guard.next_victim(self.lru.mode())?;
         let large = self.sizes.is_large(self.arena.shape_of(Linked::vouched(oldest, &guard)));
         let chunk = if large { self.first_piece(Linked::vouched(oldest, &guard)) } else { oldest };
         let page = self.arena.page_of(chunk);
@@ -432,20 +416,24 @@ impl Inner {
     }
 }
 
-fn count_eviction(stats: &Block, dead: bool, fetched: bool, active: bool) {
+fn count_eviction(stats: &Block, counts: &mut ClassCounts, (meta, deadline, idle_secs): (Meta, u32, u32), dead: bool) {
+    let unfetched = u64::from(!meta.is_fetched());
     if dead {
+        counts.reclaimed += 1;
+        counts.expired_unfetched += unfetched;
         stats.reclaimed.add(1);
-        if !fetched {
-            stats.expired_unfetched.add(1);
-        }
+        stats.expired_unfetched.add(unfetched);
         return;
     }
+    let active = u64::from(meta.frequency() >= ACTIVE_USES);
+    counts.evicted += 1;
+    counts.evicted_nonzero += u64::from(deadline != 0);
+    counts.evicted_time = idle_secs;
+    counts.evicted_unfetched += unfetched;
+    counts.evicted_active += active;
+    counts.direct_reclaims += 1;
     stats.evictions.add(1);
     stats.direct_reclaims.add(1);
-    if !fetched {
-        stats.evicted_unfetched.add(1);
-    }
-    if active {
-        stats.evicted_active.add(1);
-    }
+    stats.evicted_unfetched.add(unfetched);
+    stats.evicted_active.add(active);
 }

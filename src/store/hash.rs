@@ -14,13 +14,31 @@ impl Hash {
         self.0
     }
 
-    /// 16 bits that are never zero: a zero tag is an empty slot.
+    /// 15 bits and a set top bit, which says that the slot has an item.
     #[inline]
     pub(super) fn tag(self) -> u16 {
-        let tag = (self.0 >> 48) as u16;
-        tag.max(1)
+        (self.0 >> 48) as u16 | ITEM_TAG
+    }
+
+    /// The same 15 bits under a clear top bit, which says that the slot has no item but, not being zero, a ghost.
+    pub(super) fn ghost_tag(self) -> u16 {
+        ((self.0 >> 48) as u16 & !ITEM_TAG).max(1)
+    }
+
+    /// The low half, of which a ghost keeps a part beside its tag.
+    #[expect(clippy::cast_possible_truncation, reason = "half of it is wanted")]
+    pub(super) fn low(self) -> u32 {
+        self.0 as u32
+    }
+
+    /// A hash of which only low bits are known: enough to say where it belongs in the index.
+    pub(super) fn from_low(low: u32) -> Self {
+        Self(u64::from(low))
     }
 }
+
+/// In the tag of every slot that names an item, and in no other.
+pub(super) const ITEM_TAG: u16 = 0x8000;
 
 /// Hashes keys with secrets drawn at start-up, so that nobody outside can prepare keys that share a bucket.
 #[derive(Debug)]

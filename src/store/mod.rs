@@ -5,7 +5,7 @@
 //!   table.rs    hash ──► bucket (lock, tags, ids) ──► ItemId
 //!   arena.rs                                            └──► page, chunk: header, key, value   item.rs
 //!   pages.rs    pool ──► pages ──► chunks of a class; free list
-//!   lru.rs      queues of a class, through the headers; evict.rs looks at their tails
+//!   lru.rs      queues of a class, through the headers; queues.rs has their rules, evict.rs looks at their tails
 //! ```
 //!
 //! **Lock order**: bucket → class → pool, see `locks.rs`. From a queue to a bucket is *try* only.
@@ -29,6 +29,7 @@ mod large;
 mod locks;
 mod lru;
 mod pages;
+mod queues;
 mod relocate;
 mod sizes;
 mod sweep;
@@ -38,20 +39,22 @@ mod write;
 pub use audit::Census;
 pub use expiry::Deadline;
 pub use hash::Hash;
+pub use queues::ClassCounts;
 pub use sizes::ClassId;
 pub use sweep::{SweepCursor, Swept};
 pub use write::{Condition, Draft, Refused, Reservation, Side, Stored};
 
 use crate::clock::Now;
 use crate::limits::{ACCESS_LAG_SECS, CAS_BLOCK, PIN_VALUE_MIN};
-use crate::settings::LruMode;
+use crate::settings::{LruMode, LruTuning};
 use crate::stats::Block;
 use arena::{Arena, ItemId};
 use crossbeam_utils::CachePadded;
 use expiry::{Death, Moment};
 use hash::Hasher;
-use item::{Chunk, Linked, PIECE_HEADER_LEN, PinToken, Segment};
+use item::{Chunk, Linked, PIECE_HEADER_LEN, PinToken};
 use pages::{Class, Pool};
+use queues::Knobs;
 use sizes::Sizes;
 use std::io;
 use std::sync::Arc;
@@ -73,8 +76,10 @@ pub struct StoreConfig {
     pub with_cas: bool,
     /// Make room by evicting.
     pub evict: bool,
-    /// How items are queued for eviction.
+    /// How items are queued for eviction, at first.
     pub lru: LruMode,
+    /// What is tuned of it, at first.
+    pub lru_tuning: LruTuning,
     /// For tests that must be repeatable: the hash's seed; none in production, where it is drawn at start-up.
     pub hash_seed: Option<u64>,
 }
@@ -89,6 +94,7 @@ pub struct Store {
 #[derive(Debug)]
 struct Inner {
     config: StoreConfig,
+    lru: Knobs,
     hasher: Hasher,
     sizes: Sizes,
     table: Table,
@@ -262,6 +268,7 @@ impl Store {
         let items_max = page_count as usize * (sizes.page_len() / ITEM_LEN_LEAST);
         let inner = Inner {
             config: config.clone(),
+            lru: Knobs::new(config.lru, config.lru_tuning),
             hasher: Hasher::new(config.hash_seed),
             sizes,
             table: Table::new(items_max)?,
@@ -422,11 +429,25 @@ impl Store {
                 age_secs: queue.tail.map_or(0, |id| at.age_secs(inner.arena.header(id).access())),
             });
             let chunks_per_page = u32::try_from(inner.sizes.chunks_per_page(class.id)).unwrap_or(u32::MAX);
-            let pages = guard.state.page_count;
-            let page_len = inner.sizes.page_len();
-            ClassSummary { id: class.id, chunk_len: class.chunk_len, chunks_per_page, page_len, pages, segments }
+            ClassSummary {
+                id: class.id,
+                chunk_len: class.chunk_len,
+                chunks_per_page,
+                page_len: inner.sizes.page_len(),
+                pages: guard.state.page_count,
+                segments,
+                bytes: guard.bytes(),
+                counts: guard.state.counts,
+            }
         };
         inner.classes.iter().map(summary).collect()
+    }
+
+    /// Counts what happens in classes from zero on.
+    pub fn reset_class_counts(&self) {
+        for class in &self.inner.classes {
+            class.lock().state.counts = ClassCounts::default();
+        }
     }
 
     /// Bytes for items, level of the index (log2 of its buckets, rounded down), bytes of the index, free pages, pages in use:
@@ -454,6 +475,10 @@ pub struct ClassSummary {
     pub pages: u32,
     /// HOT, WARM, COLD, TEMP.
     pub segments: [SegmentSummary; 4],
+    /// Bytes of its items.
+    pub bytes: u64,
+    /// What has happened in it.
+    pub counts: ClassCounts,
 }
 
 /// One queue of a class.
@@ -561,8 +586,8 @@ impl Inner {
         if at.age_secs(header.access()) >= ACCESS_LAG_SECS {
             header.set_access(at.stamp);
         }
-        if self.config.lru == LruMode::Flat {
-            self.queueing_class_of(id).lock().requeue(&self.arena, id, Segment::Cold);
+        if self.lru.mode() == LruMode::Flat {
+            self.bump(id);
         }
     }
 
@@ -594,6 +619,7 @@ impl Inner {
         let header = self.arena.header(id);
         let mut class_guard = self.queueing_class(class, large).lock();
         class_guard.dequeue(&self.arena, id);
+        class_guard.state.bytes -= shape.item_len as i64;
         header.mark_unlinked();
         if self.arena.orphan(id, class.chunk_len, shape.value_len) {
             let chunk = Chunk::owned(id, class.id);

@@ -16,9 +16,10 @@ use super::arena::{Arena, ItemId, PageId};
 use super::item::{Chunk, Segment};
 use super::locks::{Rank, Ranked, RankedGuard};
 use super::lru::Queue;
+use super::queues::{ClassCounts, Probation};
 use super::sizes::ClassId;
 use super::sweep::{ClassSweep, NOTHING_DUE};
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicI64, Ordering};
 
 /// One class.
 #[derive(Debug)]
@@ -26,6 +27,8 @@ pub(super) struct Class {
     pub(super) id: ClassId,
     pub(super) chunk_len: usize,
     chunks_per_page: u32,
+    /// Bytes that items have become longer (or shorter) by in place: under their buckets' locks, not the class's.
+    grown: AtomicI64,
     state: Ranked<ClassState>,
 }
 
@@ -43,6 +46,10 @@ pub(super) struct ClassState {
     pub(super) sweep: ClassSweep,
     /// Pages, draining ones included.
     pub(super) page_count: u32,
+    /// Bytes of items, less what they have grown by since they were linked.
+    pub(super) bytes: i64,
+    pub(super) probation: Probation,
+    pub(super) counts: ClassCounts,
 }
 
 /// Proof of holding a class's lock.
@@ -103,7 +110,15 @@ impl Pool {
 impl Class {
     pub(super) fn new(id: ClassId, chunk_len: usize, chunks_per_page: usize) -> Self {
         let chunks_per_page = u32::try_from(chunks_per_page).expect("a page has fewer than 2^32 bytes");
-        Self { id, chunk_len, chunks_per_page, state: Ranked::default() }
+        Self { id, chunk_len, chunks_per_page, grown: AtomicI64::new(0), state: Ranked::default() }
+    }
+
+    /// An item's length has changed in place. Bucket lock.
+    #[inline]
+    pub(super) fn resized(&self, added: u64, removed: u64) {
+        if added != removed {
+            self.grown.fetch_add(added.wrapping_sub(removed).cast_signed(), Ordering::Relaxed);
+        }
     }
 
     #[inline]
@@ -232,6 +247,11 @@ impl ClassGuard<'_> {
     /// The queue of a segment.
     pub(super) fn queue(&mut self, segment: Segment) -> &mut Queue {
         &mut self.state.queues[segment as usize]
+    }
+
+    /// Bytes of all items.
+    pub(super) fn bytes(&self) -> u64 {
+        u64::try_from(self.state.bytes + self.class.grown.load(Ordering::Relaxed)).unwrap_or(0)
     }
 
     /// Items in all queues.

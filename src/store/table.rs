@@ -12,6 +12,12 @@
 //! A lookup touches the bucket's line and, where a tag matches, the item; a miss touches no item. The lock lies in the line
 //! it protects, together with the overflow buckets behind it.
 //!
+//! A **ghost** is what is left of an evicted item in a slot that nobody wants yet: fifteen bits of tag, the low 24 of its hash
+//! (so that a split can send it to the right half) and sixteen that the queues read (`queues.rs`), in the place of id and
+//! meta. Ghosts are in first buckets only, never in overflow ones; they give way to items, they are no
+//! reason for the index to grow, and to whoever looks for items they do not exist: the top bit of a tag says *item*, so no
+//! lookup ever matches one.
+//!
 //! **Growth** is linear hashing (Litwin 1980). With 2^level + split buckets, a hash names bucket `low level bits` or, if
 //! that one has been split in this round, `low level + 1 bits`. An insert that finds the table too full splits *one* bucket:
 //! both halves are locked, the items are hashed again (their lines fetched all at once before), those of the upper half
@@ -20,7 +26,7 @@
 //! no pause. The price: towards the end of a round, buckets not yet split are fuller than the others, and some overflow.
 
 use super::arena::ItemId;
-use super::hash::Hash;
+use super::hash::{Hash, ITEM_TAG};
 use super::locks::{Held, Rank, Ranked, word};
 use crate::limits::{BUCKET_FILL, BUCKET_SLOTS, INDEX_LEVEL_MIN};
 use crate::sys::memory::{Backing, ZeroedArray, prefetch};
@@ -36,8 +42,9 @@ pub(super) struct Bucket {
     lock: AtomicU32,
     /// The next bucket of the chain, by its place in the spill; zero for none.
     overflow: AtomicU32,
-    /// Sixteen bits of the hash for each slot, four slots to a word; zero where the slot is empty.
+    /// For each slot, four to a word: fifteen bits of the hash and, at the top, whether it has an item; zero where it is empty.
     tags: [AtomicU64; 2],
+    /// An item's id, or 24 bits of a ghost's hash and 8 of the ghost; zero where the slot is empty.
     ids: [AtomicU32; BUCKET_SLOTS],
     meta: [AtomicU8; BUCKET_SLOTS],
 }
@@ -72,6 +79,11 @@ impl Meta {
         if self.frequency() < Self::FREQUENCY_MAX { Self(self.0 + 1) } else { self }
     }
 
+    /// With one use less, as after another round in its queue.
+    pub(super) fn tired(self) -> Self {
+        Self(self.0 - u8::from(self.frequency() > 0))
+    }
+
     /// With no uses to its name, as after a promotion.
     pub(super) fn rested(self) -> Self {
         Self(self.0 & !Self::FREQUENCY_MAX)
@@ -80,6 +92,35 @@ impl Meta {
     /// Stored anew: used once, not read.
     pub(super) fn restored(self) -> Self {
         Self(self.used().0 & !Self::FETCHED)
+    }
+}
+
+/// What a ghost remembers beside its key: which queue its item was evicted from, and when, by that queue's own time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Ghost(u16);
+
+impl Ghost {
+    const FROM_MAIN: u16 = 1 << 15;
+    /// Epochs are counted in so many bits.
+    pub(super) const EPOCH_MASK: u16 = Self::FROM_MAIN - 1;
+
+    pub(super) fn new(from_main: bool, epoch: u16) -> Self {
+        Self(epoch & Self::EPOCH_MASK | if from_main { Self::FROM_MAIN } else { 0 })
+    }
+
+    /// Evicted from the main queue: rarer than the others, so it gives way after them.
+    pub(super) fn is_from_main(self) -> bool {
+        self.0 & Self::FROM_MAIN != 0
+    }
+
+    pub(super) fn epoch(self) -> u16 {
+        self.0 & Self::EPOCH_MASK
+    }
+
+    /// As it lies in a slot with a part of its hash: in the place of the id, and in that of the meta byte.
+    fn laid_down(self, hash_bits: u32) -> (u32, u8) {
+        let [high, low] = self.0.to_be_bytes();
+        (u32::from(high) << GHOST_HASH_BITS | hash_bits, low)
     }
 }
 
@@ -113,6 +154,10 @@ impl Slot<'_> {
     }
 }
 
+/// Bits of its hash that a ghost remembers beside its tag.
+const GHOST_HASH_BITS: u32 = 24;
+const GHOST_HASH_MASK: u32 = (1 << GHOST_HASH_BITS) - 1;
+
 const LANES_PER_WORD: usize = 4;
 const LANE_ONES: u64 = 0x0001_0001_0001_0001;
 const LANE_TOPS: u64 = 0x8000_8000_8000_8000;
@@ -140,21 +185,82 @@ impl Bucket {
         tag
     }
 
-    fn set(&self, lane: usize, tag: u16, id: Option<ItemId>, meta: Meta) {
+    fn set(&self, lane: usize, tag: u16, id: u32, meta: u8) {
         let shift = lane % LANES_PER_WORD * 16;
         let tags = &self.tags[lane / LANES_PER_WORD];
         let others = tags.load(Ordering::Relaxed) & !(0xffff << shift);
         tags.store(others | u64::from(tag) << shift, Ordering::Relaxed);
-        self.ids[lane].store(id.map_or(0, ItemId::bits), Ordering::Relaxed);
-        self.meta[lane].store(meta.0, Ordering::Relaxed);
+        self.ids[lane].store(id, Ordering::Relaxed);
+        self.meta[lane].store(meta, Ordering::Relaxed);
     }
 
-    fn free_lane(&self) -> Option<usize> {
-        (0..BUCKET_SLOTS).find(|&lane| self.id(lane).is_none())
+    fn set_item(&self, lane: usize, tag: u16, id: ItemId, meta: Meta) {
+        debug_assert!(tag & ITEM_TAG != 0);
+        self.set(lane, tag, id.bits(), meta.0);
+    }
+
+    fn move_lane(&self, lane: usize, to: &Self, to_lane: usize) {
+        let (id, meta) = (self.ids[lane].load(Ordering::Relaxed), self.meta[lane].load(Ordering::Relaxed));
+        to.set(to_lane, self.tag(lane), id, meta);
+        self.clear(lane);
+    }
+
+    fn clear(&self, lane: usize) {
+        self.set(lane, 0, 0, 0);
+    }
+
+    /// The lanes with an item.
+    fn item_lanes(&self) -> impl Iterator<Item = usize> + use<> {
+        let words = [0, 1].map(|word: usize| self.tags[word].load(Ordering::Relaxed) & LANE_TOPS);
+        words.into_iter().enumerate().flat_map(|(word, tops)| Lanes(tops).map(move |lane| word * LANES_PER_WORD + lane))
+    }
+
+    /// A lane for something with this tag: an empty one, else one with a ghost.
+    fn free_lane(&self, tag: u16) -> Option<usize> {
+        self.matches(0).next().or_else(|| self.yielding_lane(tag))
+    }
+
+    /// The lane of the ghost that gives way. The tag decides where to begin, or it would always be the same one.
+    fn yielding_lane(&self, tag: u16) -> Option<usize> {
+        let start = usize::from(tag);
+        let lanes = (start..start + BUCKET_SLOTS).map(|lane| lane % BUCKET_SLOTS);
+        let ghosts = || lanes.clone().filter_map(|lane| Some((lane, self.ghost(lane)?)));
+        let (lane, _) = ghosts().find(|(_, ghost)| !ghost.is_from_main()).or_else(|| ghosts().next())?;
+        Some(lane)
+    }
+
+    /// What ghost is in a lane. The tag of a lane without an item is a ghost's, or zero.
+    fn ghost(&self, lane: usize) -> Option<Ghost> {
+        let tag = self.tag(lane);
+        let [high, ..] = self.ids[lane].load(Ordering::Relaxed).to_be_bytes();
+        let low = self.meta[lane].load(Ordering::Relaxed);
+        (tag != 0 && tag & ITEM_TAG == 0).then_some(Ghost(u16::from_be_bytes([high, low])))
+    }
+
+    /// What is known of the hash of a lane's ghost.
+    fn ghost_hash_bits(&self, lane: usize) -> u32 {
+        self.ids[lane].load(Ordering::Relaxed) & GHOST_HASH_MASK
+    }
+
+    fn set_ghost(&self, lane: usize, tag: u16, hash_bits: u32, ghost: Ghost) {
+        let (id, meta) = ghost.laid_down(hash_bits);
+        self.set(lane, tag, id, meta);
+    }
+
+    /// All ghosts as they are, and none is left.
+    fn take_ghosts(&self) -> ArrayVec<(u16, u32, Ghost), BUCKET_SLOTS> {
+        let mut ghosts = ArrayVec::new();
+        for lane in 0..BUCKET_SLOTS {
+            if let Some(ghost) = self.ghost(lane) {
+                ghosts.push((self.tag(lane), self.ghost_hash_bits(lane), ghost));
+                self.clear(lane);
+            }
+        }
+        ghosts
     }
 
     fn first_used_lane(&self) -> Option<usize> {
-        (0..BUCKET_SLOTS).find(|&lane| self.id(lane).is_some())
+        self.item_lanes().next()
     }
 }
 
@@ -343,7 +449,10 @@ impl Table {
         }
         if spare.len() == chain_len {
             lower.slots().for_each(|slot| fetch(slot.id()));
-            lower.move_to(&mut upper, &mut spare, |id, guard| new.index_of(hash(id, guard)) != old.split as usize);
+            let leaves = |hash| new.index_of(hash) != old.split as usize;
+            // In a table of more buckets than that a ghost does not know its half, and goes.
+            let ghost_leaves = |hash| (old.level < GHOST_HASH_BITS).then(|| leaves(hash));
+            lower.move_to(&mut upper, &mut spare, |id, guard| leaves(hash(id, guard)), ghost_leaves);
             // Release, and before the locks go: see `lock`.
             self.geometry.store(new.bits(), Ordering::Release);
         }
@@ -446,9 +555,7 @@ impl<'t> BucketGuard<'t> {
 
     /// All slots in use.
     pub(super) fn slots(&self) -> impl Iterator<Item = Slot<'t>> + use<'t> {
-        self.chain().flat_map(|bucket| {
-            (0..BUCKET_SLOTS).filter(|&lane| bucket.id(lane).is_some()).map(move |lane| Slot { bucket, lane })
-        })
+        self.chain().flat_map(|bucket| bucket.item_lanes().map(move |lane| Slot { bucket, lane }))
     }
 
     /// Puts an item in a free slot; false if there is neither a slot nor an overflow bucket left.
@@ -460,8 +567,8 @@ impl<'t> BucketGuard<'t> {
     fn insert_with(&self, tag: u16, id: ItemId, meta: Meta, mut take: impl FnMut() -> Option<u32>) -> bool {
         let mut bucket = self.bucket;
         loop {
-            if let Some(lane) = bucket.free_lane() {
-                bucket.set(lane, tag, Some(id), meta);
+            if let Some(lane) = bucket.free_lane(tag) {
+                bucket.set_item(lane, tag, id, meta);
                 return true;
             }
             bucket = match self.table.next(bucket) {
@@ -478,15 +585,41 @@ impl<'t> BucketGuard<'t> {
     /// Empties a slot, filling the hole from the end of the chain, so that every overflow bucket has its use.
     #[expect(clippy::needless_pass_by_ref_mut, reason = "exclusive: slots found before are stale after")]
     pub(super) fn remove(&mut self, slot: Slot<'t>) {
-        slot.bucket.set(slot.lane, 0, None, Meta::default());
+        slot.bucket.clear(slot.lane);
         let Some(last) = self.chain().last().filter(|last| !std::ptr::eq(*last, self.bucket)) else { return };
         if let Some(lane) = last.first_used_lane()
             && !std::ptr::eq(last, slot.bucket)
         {
-            slot.bucket.set(slot.lane, last.tag(lane), last.id(lane), Meta(last.meta[lane].load(Ordering::Relaxed)));
-            last.set(lane, 0, None, Meta::default());
+            last.move_lane(lane, slot.bucket, slot.lane);
         }
         self.trim();
+    }
+
+    /// Leaves a ghost behind, if the first bucket has room for it or another ghost that gives way.
+    #[expect(clippy::needless_pass_by_ref_mut, reason = "exclusive: slots found before are stale after")]
+    pub(super) fn leave_ghost(&mut self, hash: Hash, ghost: Ghost) {
+        if let Some(lane) = self.bucket.free_lane(hash.ghost_tag()) {
+            self.bucket.set_ghost(lane, hash.ghost_tag(), hash.low() & GHOST_HASH_MASK, ghost);
+        }
+    }
+
+    /// Takes a key's ghost away, if there is one.
+    #[expect(clippy::needless_pass_by_ref_mut, reason = "exclusive: slots found before are stale after")]
+    pub(super) fn take_ghost(&mut self, hash: Hash) -> Option<Ghost> {
+        let bucket = self.bucket;
+        let (tag, bits) = (hash.ghost_tag(), hash.low() & GHOST_HASH_MASK);
+        let is_its = |&lane: &usize| bucket.tag(lane) == tag && bucket.ghost_hash_bits(lane) == bits;
+        let lane = bucket.matches(tag).find(is_its)?;
+        let ghost = bucket.ghost(lane);
+        bucket.clear(lane);
+        ghost
+    }
+
+    /// What is known of the hashes of all ghosts. For audits, of small tables.
+    pub(super) fn ghosts(&self) -> impl Iterator<Item = Hash> + use<'t> {
+        let bucket = self.bucket;
+        let ghosts = (0..BUCKET_SLOTS).filter(|&lane| bucket.ghost(lane).is_some());
+        ghosts.map(|lane| Hash::from_low(bucket.ghost_hash_bits(lane)))
     }
 
     /// Gives back the last overflow bucket if it is empty.
@@ -503,14 +636,17 @@ impl<'t> BucketGuard<'t> {
         }
     }
 
-    /// Moves the items for which `moves` holds to `other`, which takes its overflow buckets from `spare`.
+    /// Moves the items for which `moves` holds to `other`, which takes its overflow buckets from `spare`. Ghosts stay or go by
+    /// `ghost_moves` (or are forgotten, if it does not know), as far as there is room when the items have their places.
     #[expect(clippy::needless_pass_by_ref_mut, reason = "exclusive: slots found before are stale after")]
     fn move_to<const N: usize>(
         &mut self,
         other: &mut BucketGuard<'t>,
         spare: &mut ArrayVec<u32, N>,
         moves: impl Fn(ItemId, &BucketGuard<'t>) -> bool,
+        ghost_moves: impl Fn(Hash) -> Option<bool>,
     ) {
+        let ghosts = self.bucket.take_ghosts();
         // The chain is walked once, and what stays is set down again from the chain's beginning: never ahead of the walk.
         let (mut to, mut to_lane) = (self.bucket, 0);
         for bucket in self.chain() {
@@ -518,7 +654,7 @@ impl<'t> BucketGuard<'t> {
                 let Some(id) = bucket.id(lane) else { continue };
                 let (tag, meta) = (bucket.tag(lane), Meta(bucket.meta[lane].load(Ordering::Relaxed)));
                 let leaves = moves(id, self);
-                bucket.set(lane, 0, None, Meta::default());
+                bucket.clear(lane);
                 if leaves {
                     let moved = other.insert_with(tag, id, meta, || spare.pop());
                     assert!(moved, "a split sets aside as many overflow buckets as the chain has");
@@ -528,12 +664,19 @@ impl<'t> BucketGuard<'t> {
                     to = self.table.next(to).expect("what stays needs no longer a chain than before");
                     to_lane = 0;
                 }
-                to.set(to_lane, tag, Some(id), meta);
+                to.set_item(to_lane, tag, id, meta);
                 to_lane += 1;
             }
         }
         for _ in 0..self.chain().count() {
             self.trim();
+        }
+        for (tag, hash_bits, ghost) in ghosts {
+            let Some(leaves) = ghost_moves(Hash::from_low(hash_bits)) else { continue };
+            let to = if leaves { other.bucket } else { self.bucket };
+            if let Some(lane) = to.free_lane(tag) {
+                to.set_ghost(lane, tag, hash_bits, ghost);
+            }
         }
     }
 }
@@ -599,7 +742,7 @@ mod tests {
     fn matching_finds_every_lane() {
         let bucket = &ZeroedArray::<Bucket>::reserve(1, Backing::Small).expect("a page")[0];
         for lane in 0..BUCKET_SLOTS {
-            bucket.set(lane, 0x8001 + u16::try_from(lane).expect("small"), Some(id(1)), Meta::default());
+            bucket.set_item(lane, 0x8001 + u16::try_from(lane).expect("small"), id(1), Meta::default());
         }
         for lane in 0..BUCKET_SLOTS {
             let tag = 0x8001 + u16::try_from(lane).expect("small");
@@ -609,11 +752,57 @@ mod tests {
         assert_eq!(bucket.matches(0x1234).count(), 0);
     }
 
+    /// Ghosts beside a map: those the table still has are where their hash leads, whatever moved around them.
+    #[test]
+    fn ghosts_give_way_to_items_and_move_with_splits() {
+        let hasher = Hasher::new(Some(3));
+        let hash = |n: u32| hasher.hash(&n.to_le_bytes());
+        let table = Table::new(100_000).expect("the index can be mapped");
+        let count = 20_000;
+        for n in 1..=count {
+            let mut guard = table.lock(hash(n));
+            guard.leave_ghost(hash(n), Ghost::new(n.is_multiple_of(2), u16::try_from(n % 1000).expect("small")));
+        }
+        let ghost_count = || {
+            let mut ghosts = 0;
+            table.each_chain(|index, guard| {
+                ghosts += guard.ghosts().inspect(|&hash| assert_eq!(table.index_of(hash), index)).count();
+                assert_eq!(guard.slots().count(), guard.slots().filter(|slot| slot.id().bits() > count).count());
+            });
+            ghosts
+        };
+        let before = ghost_count();
+        assert!(before > 15_000, "{before} of 20,000 ghosts in 32,768 slots");
+        // Items under other keys: every one finds a slot, nobody finds a ghost, the index grows by items alone.
+        for n in count + 1..=3 * count {
+            let mut guard = table.lock(hash(n));
+            assert!(guard.find(hash(n).tag(), |other| other == id(n)).is_none());
+            assert!(guard.insert(hash(n).tag(), id(n), Meta::default()));
+            drop(guard);
+            if table.wants_split(u64::from(n - count)) {
+                table.split(|_| (), |id, _| hash(id.bits()));
+            }
+        }
+        let after = ghost_count();
+        assert!((1000..before).contains(&after), "{after} ghosts are left");
+        let mut found = 0;
+        for n in 1..=count {
+            let mut guard = table.lock(hash(n));
+            if let Some(ghost) = guard.take_ghost(hash(n)) {
+                assert_eq!(ghost, Ghost::new(n.is_multiple_of(2), u16::try_from(n % 1000).expect("small")));
+                found += 1;
+            }
+            assert_eq!(guard.take_ghost(hash(n)), None, "a ghost is taken once");
+        }
+        assert_eq!((found, ghost_count()), (after, 0));
+    }
+
     #[test]
     fn frequency_saturates_and_rests() {
         let meta = (0..9).fold(Meta::default(), |meta, _| meta.read());
         assert_eq!((meta.frequency(), meta.is_fetched()), (3, true));
         assert_eq!((meta.rested().frequency(), meta.rested().is_fetched()), (0, true));
+        assert_eq!((meta.tired().frequency(), meta.rested().tired()), (2, meta.rested()));
         assert!(!meta.restored().is_fetched());
     }
 }

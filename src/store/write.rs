@@ -15,7 +15,7 @@ use super::hash::Hash;
 use super::item::{Chunk, Linked, Segment, piece_ids_len};
 use super::pages::Class;
 use super::sizes::{ClassId, ItemShape};
-use super::table::{BucketGuard, Meta, Slot};
+use super::table::{BucketGuard, Ghost, Meta, Slot};
 use super::{Deadline, Inner, Local, Store};
 use crate::clock::Now;
 use crate::limits::{KEY_LEN_MAX, PIN_VALUE_MIN};
@@ -584,8 +584,9 @@ impl Inner {
         local.stats.bytes.add(added);
         local.stats.bytes.sub(removed);
         local.stats.total_items.add(1);
-        if self.config.lru == LruMode::Flat {
-            self.class_of(id).lock().requeue(&self.arena, id, Segment::Cold);
+        self.class_of(id).resized(added, removed);
+        if self.lru.mode() == LruMode::Flat {
+            self.bump(id);
         }
     }
 
@@ -616,7 +617,10 @@ impl Inner {
 
     /// A chunk, by whatever it takes.
     pub(super) fn chunk_for(&self, local: &mut Local, class: ClassId, now: Now) -> Result<Chunk, Refused> {
-        self.make_room(local, self.class(class), now).ok_or(Refused::NoMemory)
+        self.make_room(local, self.class(class), now).ok_or_else(|| {
+            self.class(class).lock().state.counts.outofmemory += 1;
+            Refused::NoMemory
+        })
     }
 
     /// Makes a filled chunk the item of its key, in the place of the one in `slot` if there is one.
@@ -638,22 +642,25 @@ impl Inner {
         header.set_deadline(draft.deadline.0);
         self.arena.set_cas(id, local.next_cas(slot.map_or(0, |slot| self.arena.cas(slot.id()))));
         self.arena.clear_pins(id, class.chunk_len, shape.value_len);
+        let mut ghost = None;
         if let Some(slot) = slot {
             self.unlink(&local.stats, &guard, slot.id());
             slot.set_id(id);
             slot.set_meta(slot.meta().restored());
-        } else if guard.insert(hash.tag(), id, Meta::default()) {
-            local.count_items(1);
         } else {
-            drop(guard);
-            if self.sizes.is_large(shape) {
-                self.free_large(chunk, self.arena.header_len() + shape.key_len, shape.value_len);
-            } else {
-                self.give_back(Some(chunk));
+            ghost = guard.take_ghost(hash);
+            if !guard.insert(hash.tag(), id, Meta::default()) {
+                drop(guard);
+                if self.sizes.is_large(shape) {
+                    self.free_large(chunk, self.arena.header_len() + shape.key_len, shape.value_len);
+                } else {
+                    self.give_back(Some(chunk));
+                }
+                return Err(Refused::NoMemory);
             }
-            return Err(Refused::NoMemory);
+            local.count_items(1);
         }
-        self.enlist(class, chunk, shape, at.stamp);
+        self.enlist(class, chunk, shape, (draft.deadline, ghost), at);
         drop(guard);
         local.stats.bytes.add(shape.item_len as u64);
         local.stats.curr_items.add(1);
@@ -663,11 +670,22 @@ impl Inner {
     }
 
     /// Puts a chunk that is in the index into its queue: from here on it is an item.
-    fn enlist(&self, class: &Class, chunk: Chunk, shape: ItemShape, stamp: u32) {
-        let segment = if self.config.lru == LruMode::Flat { Segment::Cold } else { Segment::Hot };
+    fn enlist(&self, class: &Class, chunk: Chunk, shape: ItemShape, from: (Deadline, Option<Ghost>), at: Moment) {
+        let (deadline, ghost) = from;
+        let mut segment = self.lru.segment_of_new(deadline, at.now);
         let mut class_guard = self.queueing_class(class, self.sizes.is_large(shape)).lock();
-        self.arena.header(chunk.id()).mark_linked(shape, segment, stamp);
-        self.arena.note_deadline(chunk.id(), self.arena.header(chunk.id()).deadline());
+        if let Some(ghost) = ghost
+            && segment == Segment::Hot
+            && self.lru.mode() == LruMode::S3Fifo
+        {
+            let items = class_guard.competing_count();
+            if class_guard.state.probation.returned(ghost, items) {
+                segment = Segment::Warm;
+            }
+        }
+        self.arena.header(chunk.id()).mark_linked(shape, segment, at.stamp);
+        self.arena.note_deadline(chunk.id(), deadline.0);
         class_guard.enqueue(&self.arena, chunk.id());
+        class_guard.state.bytes += shape.item_len as i64;
     }
 }

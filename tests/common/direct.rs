@@ -50,6 +50,7 @@ impl Direct {
             with_cas: settings.with_cas,
             evict: settings.evict,
             lru: settings.lru,
+            lru_tuning: settings.lru_tuning,
         })
         .expect("memory can be mapped");
         let stats = Registry::default();
