@@ -340,7 +340,7 @@ impl ClassGuard<'_> {
 }
 
 impl Inner {
-    /// In the segmented mode: brings HOT and WARM back to their shares and ages, two steps at most of each.
+    /// In the segmented mode: brings HOT and WARM back towards their shares and ages.
     pub(super) fn rebalance(&self, guard: &mut ClassGuard<'_>, stats: &Block, at: Moment) {
         let tuning = self.lru.tuning();
         let cold_tail = guard.queue(Segment::Cold).tail;
@@ -349,7 +349,8 @@ impl Inner {
             (Segment::Hot, tuning.hot_pct, tuning.hot_max_factor),
             (Segment::Warm, tuning.warm_pct, tuning.warm_max_factor),
         ] {
-            for _ in 0..2 {
+            // More than are evicted at a time, or a queue that is over its share would stay there.
+            for _ in 0..2 * EVICT_BATCH {
                 if !guard.is_due(&self.arena, segment, pct, (at, cold_secs * factor)) {
                     break;
                 }
