@@ -1,0 +1,143 @@
+//! One test per defect that was once there, with its story. Each failed before its defect was repaired.
+
+#[expect(dead_code, reason = "this test uses a part of what the tests share")]
+mod common;
+
+use common::client::Client;
+use common::server::{Server, settings};
+use common::wire::Wire;
+use slabd::cli;
+use slabd::clock::Clock;
+use slabd::limits::TURN_REQUESTS_MAX;
+use slabd::sys::memory::{Backing, Region};
+use std::io::{BufRead, BufReader, Read};
+use std::process::{Command, Stdio};
+
+/// A value without its terminator that was also too large was called a bad data chunk when it came in one piece, and too
+/// large when it came in two; and only the latter removed the value that was there. An append that was too large by
+/// itself was NOT_STORED in one piece, and too large in two. It was hidden by the greatest `-I`: what it refuses is never
+/// in one piece.
+#[test]
+fn what_is_refused_is_refused_alike_in_one_piece_and_in_two() {
+    let server = Server::start_with(|settings| settings.item_len_max = 4096);
+    let too_large = "SERVER_ERROR object too large for cache\r\n";
+    for value_len in [4090, 9000] {
+        let value = "x".repeat(value_len);
+        let table = [
+            (format!("set k 0 0 {value_len}\r\n{value}xy"), "END\r\n"),
+            (format!("append k 0 0 {value_len}\r\n{value}\r\n"), "VALUE k 0 1\r\na\r\nEND\r\n"),
+            (format!("prepend none 0 0 {value_len}\r\n{value}\r\n"), "VALUE k 0 1\r\na\r\nEND\r\n"),
+        ];
+        for (request, left) in table {
+            let answer = too_large.to_owned() + left;
+            for cut in [request.len(), request.len() - 1, request.len() - 2, request.len() / 2] {
+                let mut client = server.connect().with_pieces_apart();
+                client.exchange(b"set k 0 0 1\r\na\r\n", b"STORED\r\n");
+                client.send(&request.as_bytes()[..cut]);
+                client.send(&request.as_bytes()[cut..]);
+                client.exchange(b"get k\r\n", answer.as_bytes());
+            }
+        }
+    }
+}
+
+/// A turn was bounded in bytes only, and in bytes read: half a million keys in one line, of two bytes each and none of
+/// them there, were one go of 50 ms, and ten clients with deep pipelines made the others wait 40 ms for each answer.
+#[test]
+fn many_short_requests_are_not_served_in_one_go() {
+    const KEYS: usize = 300_000;
+    let running = slabd::server::start(settings(), Clock::manual()).expect("the server starts");
+    let mut client = Client::connect(running.local_addrs()[0]);
+    let line = format!("get{}\r\n", " k".repeat(KEYS));
+    assert_eq!(client.ask(line.as_bytes(), b"END\r\n"), b"END\r\n");
+    let yields = running.daemon().stats.totals().conn_yields;
+    let least = KEYS as u64 / u64::from(TURN_REQUESTS_MAX);
+    assert!(yields >= least, "{KEYS} keys in a line gave way to others {yields} times");
+}
+
+/// Where the kernel mapped the arena and the index side by side and not on a boundary of huge pages, a page of two
+/// megabytes was shared by them, or the small beginning of the index was all of one: up to four megabytes resident
+/// for nothing, or none, by chance.
+#[test]
+fn regions_of_huge_pages_share_none_with_their_neighbours() {
+    for backing in [Backing::Huge, Backing::HugeLater] {
+        let regions: Vec<Region> = (0..8)
+            .map(|i| Region::reserve((2 << 20) + i * 4096, backing).expect("a few megabytes can be mapped"))
+            .collect();
+        for region in &regions {
+            assert_eq!(region.base().addr().get() % (2 << 20), 0);
+        }
+    }
+}
+
+/// The log's own filter stood at the level of the start, so `verbosity` was answered and did nothing.
+#[test]
+fn verbosity_makes_the_log_say_more() {
+    let mut daemon = Command::new(env!("CARGO_BIN_EXE_slabd"))
+        .args(["-p", "-1", "-l", "127.0.0.1", "-t", "1"])
+        .env_remove("RUST_LOG")
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the daemon starts");
+    let mut stderr = BufReader::new(daemon.stderr.take().expect("it is piped"));
+    let mut line = String::new();
+    while !line.contains("listening on") {
+        line.clear();
+        assert!(stderr.read_line(&mut line).expect("text") > 0, "the daemon ended without a word");
+    }
+    let addr = line.split("listening on ").nth(1).and_then(|rest| rest.split(';').next()).expect("an address");
+    let mut client = Client::connect(addr.parse().expect("an address"));
+    client.exchange(b"verbosity 1\r\n", b"OK\r\n");
+    for signal in ["HUP", "TERM"] {
+        let killed = Command::new("kill").args(["-s", signal, &daemon.id().to_string()]).status();
+        assert!(killed.expect("there is a kill").success());
+        if signal == "HUP" {
+            // It is one thread that hears them, in no order: one after the other.
+            std::thread::sleep(std::time::Duration::from_millis(50));
+        }
+    }
+    let mut said = String::new();
+    stderr.read_to_string(&mut said).expect("text");
+    assert!(daemon.wait().expect("it ends").success());
+    assert!(said.contains("nothing to reload"), "said only: {said}");
+}
+
+/// A negative number was told to be an option that does not exist, without a word of the option it was given to; and
+/// any number of brackets around an address was as good as one pair.
+#[test]
+fn negative_numbers_and_odd_brackets_are_refused_by_their_option() {
+    let table = [
+        (["slabd", "-m", "-5"], "-m/--memory-limit: '-5'"),
+        (["slabd", "-I", "-1"], "-I/--max-item-size: '-1'"),
+        (["slabd", "-f", "-3"], "-f/--slab-growth-factor: '-3'"),
+        (["slabd", "-l", "[[::1]]"], "-l/--listen"),
+        (["slabd", "-l", "[::1"], "-l/--listen"),
+    ];
+    for (line, want) in table {
+        let why = cli::parse(line).expect_err("it cannot be meant");
+        assert!(why.contains(want), "{line:?}: {why}");
+    }
+}
+
+/// `stats settings` told memcached's default of 20 where slabd had none.
+#[test]
+fn the_requests_per_event_that_are_told_are_those_that_are_served() {
+    for (given, told) in [(None, TURN_REQUESTS_MAX), (Some(7), 7)] {
+        let server = Server::start_with(|settings| settings.reqs_per_event = given);
+        let answer = server.connect().ask(b"stats settings\r\n", b"END\r\n");
+        let answer = String::from_utf8(answer).expect("text");
+        assert!(answer.contains(&format!("STAT reqs_per_event {told}\r\n")), "{answer}");
+    }
+}
+
+/// A read stops at urgent data as if it had drained the socket; what lay behind it was served when more came, or never.
+#[test]
+fn urgent_data_does_not_hide_the_requests_behind_it() {
+    let server = Server::start(1);
+    for _ in 0..200 {
+        let mut client = server.connect();
+        client.send(b"get a\r\n");
+        socket2::SockRef::from(&client.stream()).send_out_of_band(b"!").expect("a byte fits");
+        client.exchange(b"get b\r\n", b"END\r\nEND\r\n");
+    }
+}
