@@ -93,7 +93,14 @@ fn start_log(verbosity: u8) {
         2 => LevelFilter::Debug,
         _ => LevelFilter::Trace,
     };
-    env_logger::Builder::new().filter_level(level).parse_default_env().init();
+    let mut log = env_logger::Builder::new();
+    if std::env::var_os(env_logger::DEFAULT_FILTER_ENV).is_some() {
+        log.filter_level(level).parse_default_env().init();
+    } else {
+        // The logger lets everything pass, so that there is one sieve only, which `verbosity` widens or narrows.
+        log.filter_level(LevelFilter::Trace).parse_default_env().init();
+        log::set_max_level(level);
+    }
 }
 
 /// What is always said, so that nobody wonders where the daemon is, how large, and who can reach it.

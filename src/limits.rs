@@ -117,6 +117,10 @@ pub const TURN_INPUT_MAX: usize = 256 << 10;
 /// Bytes of answers one connection may have written in one turn before the others get theirs.
 pub const TURN_OUTPUT_MAX: usize = 4 * TURN_INPUT_MAX;
 
+/// Requests (keys of a multi-key get count one each) of one connection served without a break, if `-R` does not say
+/// otherwise: short ones are work out of all proportion to their bytes. About a quarter of a millisecond.
+pub const TURN_REQUESTS_MAX: u32 = 2048;
+
 /// What a round of serving costs at least, of either budget: a bound on rounds that move next to nothing.
 pub const ROUND_COST_MIN: usize = 1 << 10;
 

@@ -23,7 +23,7 @@ pub struct Settings {
     pub conn_limit: usize,
     /// `-t`: worker threads.
     pub threads: usize,
-    /// `-R`: requests of one connection per turn; none is a budget of bytes alone.
+    /// `-R`: requests of one connection per turn; none is `TURN_REQUESTS_MAX`.
     pub reqs_per_event: Option<u32>,
     /// `-b`: listen backlog.
     pub backlog: u32,

@@ -13,7 +13,8 @@ use std::time::Duration;
 
 /// A memcached-protocol cache daemon.
 #[derive(Debug, Parser)]
-#[command(name = "slabd", version, disable_help_subcommand = true)]
+// A negative number is a value that cannot be meant, and not an option that does not exist.
+#[command(name = "slabd", version, disable_help_subcommand = true, allow_negative_numbers = true)]
 pub(super) struct Flags {
     /// TCP port to listen on; 0 is no TCP, -1 lets the kernel choose
     #[arg(short, long, value_name = "NUM", default_value = "11211", allow_hyphen_values = true)]
@@ -43,7 +44,7 @@ pub(super) struct Flags {
     /// Worker threads [default: one per core]
     #[arg(short, long, value_name = "NUM")]
     threads: Option<String>,
-    /// Requests of one connection before the next gets its turn [default: a budget of bytes]
+    /// Requests of one connection before the next gets its turn, which a budget of bytes may end sooner [default: 2048]
     #[arg(short = 'R', long, value_name = "NUM")]
     max_reqs_per_event: Option<String>,
     /// Clients that may wait to be accepted
@@ -184,7 +185,8 @@ fn listen_addrs(flags: &Flags) -> Result<(Vec<SocketAddr>, bool), String> {
 /// One place of `-l`: `host`, `host:port`, a bare IPv6 address, `[v6]`, `[v6]:port`.
 fn resolve(place: &str, port: u16) -> Result<Vec<SocketAddr>, String> {
     const OPTION: &str = "-l/--listen";
-    if let Ok(ip) = place.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>() {
+    let whole = place.strip_prefix('[').and_then(|inside| inside.strip_suffix(']')).unwrap_or(place);
+    if let Ok(ip) = whole.parse::<IpAddr>() {
         return Ok(vec![(ip, port).into()]);
     }
     let (host, port) = match place.rsplit_once(':') {

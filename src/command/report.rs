@@ -5,6 +5,7 @@
 
 use super::{Context, Report, VERSION};
 use crate::clock::Tick;
+use crate::limits::TURN_REQUESTS_MAX;
 use crate::settings::{LruMode, LruTuning, Settings};
 use crate::stats::Totals;
 use crate::store::{ClassSummary, Footprint};
@@ -257,7 +258,7 @@ pub fn settings(cx: &Context<'_>) -> Report {
     report.push("growth_factor", format!("{:.2}", settings.growth_factor.unwrap_or(1.25)));
     report.push("chunk_size", settings.chunk_min.unwrap_or(48));
     report.push("num_threads", settings.threads);
-    report.push("reqs_per_event", settings.reqs_per_event.unwrap_or(20));
+    report.push("reqs_per_event", settings.reqs_per_event.unwrap_or(TURN_REQUESTS_MAX));
     report.push("cas_enabled", yes(settings.with_cas));
     report.push("tcp_backlog", settings.backlog);
     report.push("item_size_max", settings.item_len_max);

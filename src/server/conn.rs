@@ -52,7 +52,7 @@ pub(super) struct Conn {
     readable: bool,
     /// The socket may take output.
     pub writable: bool,
-    /// The peer has ended its side: a short read does not mean that the end has been seen.
+    /// The peer has ended its side, or did something as odd: a short read does not mean that all has been seen.
     hung_up: bool,
     /// The session stopped before it ran out of input.
     again: bool,
@@ -102,7 +102,10 @@ impl Conn {
 
     /// Puts it on a worker's poll, for good: edges in both directions, never registered again.
     pub(super) fn register(&mut self, registry: &Registry) -> io::Result<()> {
-        registry.register(&mut self.socket, Token(self.token), Interest::READABLE | Interest::WRITABLE)
+        let interest = Interest::READABLE | Interest::WRITABLE;
+        #[cfg(target_os = "linux")]
+        let interest = interest | Interest::PRIORITY;
+        registry.register(&mut self.socket, Token(self.token), interest)
     }
 
     /// Whether an idle timeout applies to it.
@@ -119,7 +122,8 @@ impl Conn {
         if event.is_writable() {
             self.writable = true;
         }
-        if event.is_read_closed() || event.is_error() {
+        // Reads stop short at urgent data (which nobody who means well sends) as if there were nothing behind it.
+        if event.is_read_closed() || event.is_error() || event.is_priority() {
             self.readable = true;
             self.hung_up = true;
         }

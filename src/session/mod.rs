@@ -21,9 +21,10 @@
 //! Not here: descriptors, buffers, time-outs (`server`); what commands mean (`command`); how they are written (`proto`).
 
 use crate::command::execute::{begin_store, execute, finish_store, grow_store, store_whole};
-use crate::command::{Command, Context, Out, Outcome, ReplyShape, StoreRequest, StoreVerb, WireError};
+use crate::command::{Command, Context, Daemon, Out, Outcome, ReplyShape, StoreRequest, StoreVerb, WireError};
 use crate::limits::{
-    BATCH_REQUESTS_MAX, DIRECT_READ_MIN, OUTPUT_LEN_MAX, PIN_VALUE_MIN, REPLY_HEAD_LEN_MAX, WAIT_VALUE_MAX,
+    BATCH_REQUESTS_MAX, DIRECT_READ_MIN, OUTPUT_LEN_MAX, PIN_VALUE_MIN, REPLY_HEAD_LEN_MAX, TURN_REQUESTS_MAX,
+    WAIT_VALUE_MAX,
 };
 use crate::proto::text::{Line, NextKey, encode, next_key, parse, single_get};
 use crate::proto::{Parsed, Request};
@@ -126,10 +127,8 @@ enum Ahead<'a> {
     More,
     /// The input ends in the middle of something.
     Partial,
-    /// A value that is not complete follows.
+    /// A value that is not complete follows, or one that has to be refused as if it were not.
     Value(StoreRequest<'a>, ReplyShape),
-    /// A value that is not followed by its terminator.
-    BadValue(ReplyShape),
     /// Bytes to be skipped follow, after this answer.
     Swallow(WireError, ReplyShape, u64),
     /// Nothing that follows can be understood.
@@ -151,7 +150,7 @@ impl Session {
     pub fn feed<O: Out>(&mut self, cx: &mut Context<'_>, input: &[u8], out: &mut O) -> Fed {
         cx.daemon.store.begin_turn(cx.now);
         let mut used = 0;
-        let mut requests_left = cx.daemon.settings.reqs_per_event.map_or(u32::MAX, |limit| limit);
+        let mut requests_left = cx.daemon.settings.reqs_per_event.unwrap_or(TURN_REQUESTS_MAX);
         loop {
             let rest = &input[used..];
             let (step_used, stop) = match &mut self.state {
@@ -211,7 +210,7 @@ impl Session {
         };
         let mut batch = Batch::new();
         let planned = usize::try_from(*requests_left).unwrap_or(usize::MAX).min(BATCH_REQUESTS_MAX);
-        let (planned_used, ahead) = plan(&cx.daemon.store, input, &mut keys, &mut self.scanned, &mut batch, planned);
+        let (planned_used, ahead) = plan(cx.daemon, input, &mut keys, &mut self.scanned, &mut batch, planned);
         *requests_left -= u32::try_from(batch.len()).expect("a batch is small");
         if batch.len() > 1 {
             for planned in &batch {
@@ -252,11 +251,6 @@ impl Session {
             Ahead::Partial => (0, Some(Stop::Input)),
             Ahead::Value(request, reply) => {
                 self.receive(cx, request, reply, out);
-                (0, None)
-            }
-            Ahead::BadValue(reply) => {
-                answer(reply, WireError::BadDataChunk, out);
-                self.state = State::SwallowLine;
                 (0, None)
             }
             Ahead::Swallow(error, reply, len) => {
@@ -345,13 +339,14 @@ impl Session {
 /// Parses requests into a batch, asking for their buckets' lines; how much of the input they take and what comes next. `keys`
 /// says whether the input begins inside a get line, and then whether the rest does.
 fn plan<'a>(
-    store: &Store,
+    daemon: &Daemon,
     input: &'a [u8],
     keys: &mut Option<Keys>,
     scanned: &mut usize,
     batch: &mut Batch<'a>,
     len_max: usize,
 ) -> (usize, Ahead<'a>) {
+    let store = &daemon.store;
     let mut used = 0;
     while batch.len() < len_max {
         let rest = &input[used..];
@@ -395,8 +390,9 @@ fn plan<'a>(
                     return if wait { (used, Ahead::Partial) } else { (used + len, Ahead::Value(request, reply)) };
                 };
                 let (value, terminator) = whole.split_at(request.value_len);
-                if terminator != TERMINATOR {
-                    return (used + len + request.value_len, Ahead::BadValue(reply));
+                // What may be refused goes the way of a value in pieces: the same answer, however it comes.
+                if terminator != TERMINATOR || may_be_refused_alone(daemon, request) {
+                    return (used + len, Ahead::Value(request, reply));
                 }
                 push(store, batch, request.key, Step::Put { request, value, reply }, used + len + whole_len);
                 used += whole_len;
@@ -414,6 +410,13 @@ fn plan<'a>(
 /// Whether the bytes behind a line show already that its value is not followed by a terminator.
 fn has_bad_terminator(behind: &[u8], value_len: usize) -> bool {
     behind.get(value_len).is_some_and(|&byte| byte != TERMINATOR[0])
+}
+
+/// Whether the piece by which a value is to be extended may be too large without what it extends. Generous: keys and
+/// headers fit the other half of the smallest `-I`.
+fn may_be_refused_alone(daemon: &Daemon, request: StoreRequest<'_>) -> bool {
+    let extends = matches!(request.verb, StoreVerb::Append | StoreVerb::Prepend);
+    extends && request.value_len > daemon.settings.item_len_max / 2
 }
 
 #[inline]

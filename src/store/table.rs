@@ -351,7 +351,7 @@ impl Table {
     pub(super) fn new(items_max: usize) -> io::Result<Self> {
         let bucket_count = (items_max / BUCKET_FILL).max(1 << INDEX_LEVEL_MIN).min(u32::MAX as usize);
         Ok(Self {
-            buckets: ZeroedArray::reserve(bucket_count, Backing::Huge)?,
+            buckets: ZeroedArray::reserve(bucket_count, Backing::HugeLater)?,
             overflow: ZeroedArray::reserve(bucket_count + 1, Backing::Small)?,
             geometry: CachePadded::new(AtomicU64::new(Geometry { level: INDEX_LEVEL_MIN, split: 0 }.bits())),
             spill: Ranked::new(Spill { free: 0, fresh: 1, in_use: 0 }),

@@ -15,15 +15,28 @@ use std::ptr::NonNull;
 pub enum Backing {
     /// Huge pages, if it has them: a random lookup then misses the cache, but not the page table as well.
     Huge,
+    /// The same, but for the first 2 MiB, which are small pages: what begins small must not cost a huge page.
+    HugeLater,
     /// Pages as small as they come, for what is touched here and there.
     Small,
 }
 
-/// Zeroed, page-aligned memory, unmapped on drop.
+/// Zeroed memory, aligned to its kind of page, unmapped on drop.
+///
+/// ```text
+///   mapped   ......|======== huge pages ========|== small ==|......      trimmed where dotted
+///                  base, 2 MiB aligned     last whole one    base + len
+/// ```
+///
+/// A huge page that the region shared with its neighbour would be resident whole as soon as either is touched: two
+/// megabytes more or less, by the chance of where the kernel maps. So a region with huge pages begins with one.
 #[derive(Debug)]
 pub struct Region {
     base: NonNull<u8>,
     len: usize,
+    /// At least `len`; what `reserve` mapped.
+    #[cfg_attr(miri, expect(dead_code, reason = "nothing is mapped"))]
+    mapped_len: usize,
 }
 
 // SAFETY: a region is an address range that it alone unmaps; it hands out no references itself.
@@ -38,18 +51,67 @@ impl Region {
     /// The system's, when the address space or the commit limit does not allow it.
     #[cfg(not(miri))]
     pub fn reserve(len: usize, backing: Backing) -> io::Result<Self> {
-        use nix::sys::mman::{MapFlags, MmapAdvise, ProtFlags, madvise, mmap_anonymous};
+        let skip = match backing {
+            Backing::Small => return Ok(Self { base: Self::map(len)?, len, mapped_len: len }),
+            Backing::Huge => 0,
+            Backing::HugeLater => HUGE_LEN,
+        };
+        let mapped_len = len.max(1).checked_next_multiple_of(HUGE_LEN);
+        let mapped_len = mapped_len.ok_or_else(|| io::Error::from(io::ErrorKind::OutOfMemory))?;
+        let region = Self { base: Self::map_aligned(mapped_len)?, len, mapped_len };
+        // Whole huge pages only: the end of the last one would be resident for nothing.
+        let huge_len = (len / HUGE_LEN * HUGE_LEN).saturating_sub(skip);
+        if huge_len > 0 {
+            use nix::sys::mman::{MmapAdvise, madvise};
+            // SAFETY: `skip` is less than the region's length, as something of it is left.
+            let from = unsafe { region.base.add(skip) };
+            // SAFETY: the range is inside the mapping just made; the advice changes how it is backed, not what it holds.
+            let advised = unsafe { madvise(from.cast(), huge_len, MmapAdvise::MADV_HUGEPAGE) };
+            // A kernel without huge pages is no reason to do without the memory.
+            let _ = advised;
+        }
+        Ok(region)
+    }
+
+    /// A mapping of `len` bytes.
+    #[cfg(not(miri))]
+    fn map(len: usize) -> io::Result<NonNull<u8>> {
+        use nix::sys::mman::{MapFlags, ProtFlags, mmap_anonymous};
         let whole = std::num::NonZeroUsize::new(len).ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput))?;
         let flags = MapFlags::MAP_PRIVATE | MapFlags::MAP_NORESERVE;
         // SAFETY: a new anonymous mapping at an address of the kernel's choice touches no memory in use.
         let base = unsafe { mmap_anonymous(None, whole, ProtFlags::PROT_READ | ProtFlags::PROT_WRITE, flags) }?;
-        if backing == Backing::Huge {
-            // SAFETY: the range is the mapping just made; the advice changes how it is backed, not what it holds.
-            let advised = unsafe { madvise(base, len, MmapAdvise::MADV_HUGEPAGE) };
-            // A kernel without huge pages is no reason to do without the memory.
-            let _ = advised;
+        Ok(base.cast())
+    }
+
+    /// A mapping of `len` bytes, a multiple of a huge page, that begins with one: cut out of a longer one.
+    #[cfg(not(miri))]
+    fn map_aligned(len: usize) -> io::Result<NonNull<u8>> {
+        let whole_len = len.checked_add(HUGE_LEN).ok_or_else(|| io::Error::from(io::ErrorKind::OutOfMemory))?;
+        let whole = Self::map(whole_len)?;
+        let head_len = whole.addr().get().next_multiple_of(HUGE_LEN) - whole.addr().get();
+        // SAFETY: less than `HUGE_LEN` bytes from the mapping's beginning, and it is longer than that.
+        let base = unsafe { whole.add(head_len) };
+        // SAFETY: the mapping has `len + HUGE_LEN` bytes, and `head_len` is less than the latter.
+        let behind = unsafe { base.add(len) };
+        // SAFETY: the head of the mapping just made, up to a boundary of pages; nobody knows it.
+        unsafe { Self::unmap(whole, head_len) };
+        // SAFETY: its tail, from a boundary of pages on.
+        unsafe { Self::unmap(behind, HUGE_LEN - head_len) };
+        Ok(base)
+    }
+
+    /// Gives a mapping, or a part of one, back to the system.
+    ///
+    /// # Safety
+    /// `base` and `len` must be a range that [`Region::map`] has mapped, in whole pages, and nobody may use it any more.
+    #[cfg(not(miri))]
+    unsafe fn unmap(base: NonNull<u8>, len: usize) {
+        if len > 0 {
+            // SAFETY: mapped and unused, by this function's contract.
+            let unmapped = unsafe { nix::sys::mman::munmap(base.cast(), len) };
+            debug_assert!(unmapped.is_ok());
         }
-        Ok(Self { base: base.cast(), len })
     }
 
     /// Allocates `len` zeroed bytes.
@@ -61,7 +123,9 @@ impl Region {
         let layout = Self::layout(len);
         // SAFETY: `layout` has a size greater than zero, by its constructor.
         let base = unsafe { std::alloc::alloc_zeroed(layout) };
-        NonNull::new(base).map(|base| Self { base, len }).ok_or_else(|| io::Error::from(io::ErrorKind::OutOfMemory))
+        NonNull::new(base)
+            .map(|base| Self { base, len, mapped_len: len })
+            .ok_or_else(|| io::Error::from(io::ErrorKind::OutOfMemory))
     }
 
     #[cfg(miri)]
@@ -91,10 +155,9 @@ impl Region {
 impl Drop for Region {
     fn drop(&mut self) {
         #[cfg(not(miri))]
-        {
-            // SAFETY: the range is exactly what `reserve` mapped, and whoever borrowed from it also borrowed `self`.
-            let unmapped = unsafe { nix::sys::mman::munmap(self.base.cast(), self.len) };
-            debug_assert!(unmapped.is_ok());
+        // SAFETY: exactly what `reserve` has mapped and kept; whoever borrowed from it also borrowed `self`.
+        unsafe {
+            Self::unmap(self.base, self.mapped_len);
         }
         #[cfg(miri)]
         // SAFETY: allocated by `reserve` with this layout.
@@ -103,6 +166,9 @@ impl Drop for Region {
         }
     }
 }
+
+/// A huge page. Where they are larger, regions do without.
+const HUGE_LEN: usize = 2 << 20;
 
 /// Types for which zeroed memory is a value, and which may be shared between threads as they lie there.
 ///
@@ -160,6 +226,20 @@ mod tests {
 
     // SAFETY: an atomic integer is valid when zero, needs no drop and is aligned to 8.
     unsafe impl Zeroed for AtomicU64 {}
+
+    #[test]
+    fn a_region_of_huge_pages_begins_with_one_and_is_all_there() {
+        for backing in [Backing::Huge, Backing::HugeLater] {
+            for len in [1, HUGE_LEN - 1, HUGE_LEN, 3 * HUGE_LEN + 4096] {
+                let array =
+                    ZeroedArray::<AtomicU64>::reserve(len.div_ceil(8), backing).expect("megabytes can be mapped");
+                assert_eq!(array.region.base().addr().get() % HUGE_LEN, 0);
+                for at in [0, array.len() / 2, array.len() - 1] {
+                    array[at].store(1, Ordering::Relaxed);
+                }
+            }
+        }
+    }
 
     #[test]
     fn an_array_is_zero_and_keeps_what_is_written() {

@@ -1,0 +1,243 @@
+//! One test per defect that the store once had, with its story. Each failed before its defect was repaired. Those of the wire are in
+//! `regressions.rs`.
+
+use slabd::clock::Clock;
+use slabd::limits::PAGE_LEN_MIN;
+use slabd::settings::LruMode;
+use slabd::stats::Registry;
+use slabd::store::{Condition, Deadline, Draft, Local, Refused, Store, StoreConfig, Stored};
+
+/// A store with one thread, moved by hand.
+struct Bench {
+    store: Store,
+    registry: Registry,
+    local: Local,
+    clock: Clock,
+}
+
+impl Bench {
+    fn new(memory_mib: u64) -> Self {
+        Self::with_memory(memory_mib << 20)
+    }
+
+    /// A store of one page.
+    fn with_one_page() -> Self {
+        Self::with_memory(PAGE_LEN_MIN as u64)
+    }
+
+    fn with_memory(memory_len: u64) -> Self {
+        let config = StoreConfig {
+            memory_len,
+            item_len_max: 1 << 20,
+            growth_factor: None,
+            chunk_min: None,
+            with_cas: true,
+            evict: true,
+            lru: LruMode::Segmented,
+            lru_tuning: slabd::settings::LruTuning::default(),
+            hash_seed: Some(1),
+        };
+        let store = Store::new(&config).expect("a few pages can be mapped");
+        let registry = Registry::default();
+        let local = store.local(registry.register());
+        Self { store, registry, local, clock: Clock::manual() }
+    }
+
+    fn draft<'k>(&self, key: &'k [u8]) -> Draft<'k> {
+        Draft { key: (self.store.hash(key), key), flags: 0, deadline: Deadline::NEVER }
+    }
+
+    fn put(&mut self, key: &str, value_len: usize) -> Result<Stored, Refused> {
+        let draft = self.draft(key.as_bytes());
+        self.store.put(&mut self.local, draft, Condition::Always, &vec![b'v'; value_len], self.clock.now())
+    }
+
+    fn has(&mut self, key: &str) -> bool {
+        let key = key.as_bytes();
+        self.store.get(&mut self.local, (self.store.hash(key), key), self.clock.now(), None, |view| view.is_some())
+    }
+
+    fn delete(&mut self, key: &str) -> bool {
+        let key = key.as_bytes();
+        self.store.delete(&mut self.local, (self.store.hash(key), key), self.clock.now())
+    }
+
+    fn flush(&self) {
+        self.store.flush_all(self.clock.now(), Deadline::NEVER);
+    }
+}
+
+const DAY_MS: u64 = 24 * 60 * 60 * 1000;
+
+/// Stamps of access are 24 bits of seconds. Compared with the flush's the shorter way round, those given more than 97 days after
+/// a `flush_all` lay before it: everything stored from then on was dead at once, for the next 97 days.
+#[test]
+fn what_is_stored_months_after_a_flush_lives() {
+    let mut bench = Bench::new(2);
+    assert_eq!(bench.put("before", 10), Ok(Stored::Stored));
+    bench.flush();
+    for days in 1..900 {
+        bench.clock.advance(DAY_MS);
+        assert_eq!(bench.put("after", 10), Ok(Stored::Stored));
+        assert!(bench.has("after"), "dead on arrival {days} days after a flush");
+    }
+}
+
+/// For the same reason an item that nobody had used for 97 days seemed to lie behind a flush, and lived on.
+#[test]
+fn a_flush_reaches_what_has_been_idle_for_months() {
+    for idle_days in [1, 96, 98, 150, 180] {
+        let mut bench = Bench::new(2);
+        assert_eq!(bench.put("idle", 10), Ok(Stored::Stored));
+        bench.clock.advance(idle_days * DAY_MS);
+        bench.flush();
+        assert!(!bench.has("idle"), "an item idle for {idle_days} days outlived a flush");
+    }
+}
+
+/// Each thread has its own idea of now, as of when its turn began. A flush by a thread a second behind spared what a thread
+/// ahead had stored before it.
+#[test]
+fn a_flush_by_a_thread_whose_clock_lags_spares_nothing() {
+    let mut bench = Bench::new(2);
+    let behind = bench.clock.now();
+    bench.clock.advance(3000);
+    bench.store.begin_turn(bench.clock.now());
+    assert_eq!(bench.put("before", 10), Ok(Stored::Stored));
+    bench.store.flush_all(behind, Deadline::NEVER);
+    assert!(!bench.has("before"), "stored before the flush");
+}
+
+/// The other way about, what a thread whose turn had begun before the flusher's stored after the flush was taken for older.
+#[test]
+fn what_a_thread_whose_clock_lags_stores_after_a_flush_lives() {
+    let mut bench = Bench::new(2);
+    let behind = bench.clock.now();
+    bench.clock.advance(3000);
+    bench.flush();
+    let draft = bench.draft(b"after");
+    assert_eq!(bench.store.put(&mut bench.local, draft, Condition::Always, b"value", behind), Ok(Stored::Stored));
+    assert!(bench.has("after"), "stored after the flush");
+}
+
+/// A thread that only removed items never told the shared count. With one client's sets served by one thread and its deletes
+/// by another, the count rose without end, and the index with it, up to a quarter of the store's memory.
+#[test]
+fn an_index_does_not_grow_with_items_that_another_thread_removes() {
+    let mut bench = Bench::new(64);
+    let mut remover = bench.store.local(bench.registry.register());
+    let level = bench.store.footprint().index_level;
+    for n in 0..100_000 {
+        let key = format!("key{n}");
+        assert_eq!(bench.put(&key, 10), Ok(Stored::Stored));
+        std::mem::swap(&mut bench.local, &mut remover);
+        assert!(bench.delete(&key));
+        std::mem::swap(&mut bench.local, &mut remover);
+    }
+    assert_eq!(bench.store.footprint().index_level, level, "the index grew for an empty store");
+}
+
+/// Each attempt to make room looks at a bounded number of tails and spares those in use. When everything had been read twice, the
+/// bound was spent on sparing, and the store said it was out of memory, a hundred times in a row.
+#[test]
+fn a_store_whose_items_are_all_in_use_makes_room() {
+    let mut bench = Bench::new(2);
+    let keys: Vec<String> = (0..60_000).map(|n| format!("key{n:05}")).collect();
+    for key in &keys {
+        assert_eq!(bench.put(key, 60), Ok(Stored::Stored));
+    }
+    let kept = keys.iter().filter(|key| bench.has(key) && bench.has(key)).count();
+    assert!(kept > 10_000, "{kept}");
+    let refused = (0..kept).filter(|n| bench.put(&format!("new{n:05}"), 60).is_err()).count();
+    assert_eq!(refused, 0, "stores refused by a store that may evict");
+}
+
+/// A page being drained waits for a chunk that is reserved. If that is then linked after all, the page went on draining with
+/// nobody at it, and the class was never asked for a page again while such an item was its next victim.
+#[test]
+fn a_drain_that_a_reservation_held_up_is_taken_up_again() {
+    let mut bench = Bench::with_one_page();
+    assert_eq!(bench.put("tiny", 100), Ok(Stored::Stored));
+    let draft = bench.draft(b"slow");
+    let mut reservation = bench.store.reserve(&mut bench.local, draft, 100, bench.clock.now()).expect("room");
+    assert_eq!(bench.put("large", 10_000), Err(Refused::NoMemory), "the only page has a chunk reserved");
+    reservation.unfilled().fill(b'v');
+    reservation.advance(100);
+    let stored = bench.store.commit(&mut bench.local, reservation, Condition::Always, bench.clock.now());
+    assert_eq!(stored, Ok(Stored::Stored));
+    assert_eq!(bench.put("large", 10_000), Ok(Stored::Stored), "the page can be had now");
+    let census = bench.store.audit(&[&bench.local]);
+    assert_eq!((census.items, census.held), (1, 0));
+}
+
+/// The same with nobody else after the page: the class reused the one chunk it had in it, over and over, and the rest of the page
+/// was nobody's.
+#[test]
+fn a_class_is_not_left_with_one_chunk_of_a_page_half_drained() {
+    let mut bench = Bench::with_one_page();
+    let draft = bench.draft(b"slow");
+    let mut reservation = bench.store.reserve(&mut bench.local, draft, 100, bench.clock.now()).expect("room");
+    assert_eq!(bench.put("tiny", 100), Ok(Stored::Stored));
+    assert_eq!(bench.put("large", 10_000), Err(Refused::NoMemory));
+    reservation.unfilled().fill(b'v');
+    reservation.advance(100);
+    let stored = bench.store.commit(&mut bench.local, reservation, Condition::Always, bench.clock.now());
+    assert_eq!(stored, Ok(Stored::Stored));
+    for n in 0..1000 {
+        assert_eq!(bench.put(&format!("{n:04}"), 100), Ok(Stored::Stored));
+    }
+    assert!(bench.store.audit(&[&bench.local]).items > 300, "a page has room for hundreds");
+}
+
+/// Values that readers have pinned stay in their queue's place. With COLD made of such values alone, nothing else was looked
+/// at, and the store refused although there was plenty to evict.
+#[test]
+fn a_few_pinned_values_do_not_keep_the_others_from_being_evicted() {
+    let mut bench = Bench::new(16);
+    let len = 900_000;
+    for n in 0..64 {
+        assert_eq!(bench.put(&format!("key{n}"), len), Ok(Stored::Stored));
+    }
+    let mut pins = Vec::new();
+    for n in 0..64 {
+        let key = format!("key{n}");
+        let key = key.as_bytes();
+        let pinned =
+            bench.store.get(&mut bench.local, (bench.store.hash(key), key), bench.clock.now(), None, |view| match view
+                .map(|view| view.value)
+            {
+                Some(slabd::store::Value::Pinned(pinned)) => Some(pinned),
+                _ => None,
+            });
+        if pins.len() < 13 {
+            pins.extend(pinned);
+        }
+    }
+    assert_eq!(pins.len(), 13);
+    for n in 0..200 {
+        assert_eq!(bench.put(&format!("new{n}"), len), Ok(Stored::Stored), "store {n}");
+    }
+}
+
+/// Threads add to and take from the gauges on their own, in no order that a third one sees: what one has taken away may be
+/// counted before what another has added, and `curr_items` was 18446744073709551615.
+#[test]
+fn a_gauge_is_never_less_than_nothing() {
+    let registry = Registry::default();
+    let (adds, takes) = (registry.register(), registry.register());
+    takes.curr_items.sub(1);
+    takes.bytes.sub(100);
+    assert_eq!((registry.totals().curr_items, registry.totals().bytes), (0, 0));
+    adds.curr_items.add(2);
+    assert_eq!(registry.totals().curr_items, 1);
+}
+
+/// A reservation names a chunk of its own store; in another one that chunk is somebody else's, and may be read while it is filled.
+#[test]
+#[should_panic(expected = "another store")]
+fn a_reservation_is_committed_to_its_own_store_only() {
+    let (mut one, mut other) = (Bench::new(1), Bench::new(1));
+    let draft = one.draft(b"key");
+    let reservation = one.store.reserve(&mut one.local, draft, 0, one.clock.now()).expect("room");
+    let _ = other.store.commit(&mut other.local, reservation, Condition::Always, other.clock.now());
+}
