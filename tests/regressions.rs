@@ -15,13 +15,17 @@ struct Bench {
 
 impl Bench {
     fn new(page_count: u64) -> Self {
+        Self::with(page_count, true)
+    }
+
+    fn with(page_count: u64, evict: bool) -> Self {
         let config = StoreConfig {
             memory_len: page_count << 20,
             item_len_max: 1 << 20,
             growth_factor: None,
             chunk_min: None,
             with_cas: true,
-            evict: true,
+            evict,
             lru: LruMode::Segmented,
             hash_seed: Some(1),
         };
@@ -104,11 +108,23 @@ fn what_a_thread_whose_clock_lags_stores_after_a_flush_lives() {
     bench.clock.advance(3000);
     bench.flush();
     let draft = bench.draft(b"after");
-    assert_eq!(
-        bench.store.put(&mut bench.local, draft, Condition::Always, b"value", behind),
-        Ok(Stored::Stored)
-    );
+    assert_eq!(bench.store.put(&mut bench.local, draft, Condition::Always, b"value", behind), Ok(Stored::Stored));
     assert!(bench.has("after"), "stored after the flush");
+}
+
+/// An item was found alive, then a flush came, then it was given its new stamp, one from after the flush: it lived on. A read could
+/// do that as well as a write; of a rewrite the moment in between is the caller's.
+#[test]
+fn what_was_found_before_a_flush_does_not_outlive_it() {
+    let mut bench = Bench::new(2);
+    assert_eq!(bench.put("counter", 10), Ok(Stored::Stored));
+    let (key, now) = (b"counter", bench.clock.now());
+    let rewritten = bench.store.rewrite(&mut bench.local, (bench.store.hash(key), key), now, |_| {
+        bench.store.flush_all(now, Deadline::NEVER);
+        Ok::<_, Refused>(([b'7'].into_iter().collect(), ()))
+    });
+    assert_eq!(rewritten, Ok(Some(())), "before the flush, then");
+    assert!(!bench.has("counter"), "and so flushed");
 }
 
 /// A thread that only removed items never told the shared count. With one client's sets served by one thread and its deletes
@@ -180,6 +196,19 @@ fn a_class_is_not_left_with_one_chunk_of_a_page_half_drained() {
     assert!(bench.store.audit(&[&bench.local]).items > 900, "a page has room for thousands");
 }
 
+/// Without eviction no page was ever taken from a class, not even an empty one: a store from which all had been deleted went on
+/// refusing whatever was of another size.
+#[test]
+fn an_empty_page_changes_hands_without_eviction() {
+    let mut bench = Bench::with(2, false);
+    let stored = (0..60_000).take_while(|n| bench.put(&format!("key{n:05}"), 60).is_ok()).count();
+    assert_eq!(bench.put("large", 500_000), Err(Refused::NoMemory));
+    for n in 0..stored {
+        assert!(bench.delete(&format!("key{n:05}")));
+    }
+    assert_eq!(bench.put("large", 500_000), Ok(Stored::Stored));
+}
+
 /// Values that readers have pinned stay in their queue's place. With COLD made of such values alone, nothing else was looked
 /// at, and the store refused although there was plenty to evict.
 #[test]
@@ -193,16 +222,13 @@ fn a_few_pinned_values_do_not_keep_the_others_from_being_evicted() {
     for n in 0..64 {
         let key = format!("key{n}");
         let key = key.as_bytes();
-        let pinned = bench.store.get(
-            &mut bench.local,
-            (bench.store.hash(key), key),
-            bench.clock.now(),
-            None,
-            |view| match view.map(|view| view.value) {
+        let pinned =
+            bench.store.get(&mut bench.local, (bench.store.hash(key), key), bench.clock.now(), None, |view| match view
+                .map(|view| view.value)
+            {
                 Some(slabd::store::Value::Pinned(pinned)) => Some(pinned),
                 _ => None,
-            },
-        );
+            });
         if pins.len() < 13 {
             pins.extend(pinned);
         }

@@ -11,9 +11,9 @@
 //! ```
 //!
 //! Nothing moves between queues while there is room: an item's uses are counted in its slot of the index, and looked at only
-//! when it has come to a tail. Of all that is looked at for one chunk the first half may be spared for its uses, the second may
-//! not: a store where everything is in use still makes room. From a queue to an item is against the lock order, so the item's bucket is only tried; an item
-//! that is held by somebody goes back to the head.
+//! when it has come to a tail. Of what is looked at for one chunk the first half may be spared for its uses, the second may not: a
+//! store where everything is in use still makes room. From a queue to an item is against the lock order, so the item's bucket is
+//! only tried; an item that is held by somebody goes back to the head.
 
 use super::arena::{Arena, ItemId, Page, PageId};
 use super::expiry::Moment;
@@ -97,9 +97,11 @@ impl Inner {
             .or_else(|| self.larger_chunk(local, class, usize::MAX, at))
     }
 
-    /// A chunk of a page that is taken from another class, one that has at least `page_count_min`.
+    /// A chunk of a page that is taken from another class: one of which nothing is used, or else (if anything may be evicted at
+    /// all) of a class that has at least `page_count_min`.
     fn drained_chunk(&self, local: &mut Local, class: &Class, page_count_min: u32, at: Moment) -> Option<Chunk> {
-        let drained = self.config.evict && self.drain_a_page(local, class, page_count_min, at);
+        let drained =
+            self.release_unused_page(class) || self.config.evict && self.drain_a_page(local, class, page_count_min, at);
         drained.then(|| class.lock().take(&self.arena, &self.pool)).flatten()
     }
 
@@ -156,7 +158,9 @@ impl Inner {
                 steps += 1;
                 match self.evict_item(guard, stats, id, hash, at, spare) {
                     // Not to be used again, or the page would never be empty, and the rest of it nobody's.
-                    Fate::Evicted(chunk) if self.arena.page(self.arena.page_of(id)).draining.load(Ordering::Relaxed) => {
+                    Fate::Evicted(chunk)
+                        if self.arena.page(self.arena.page_of(id)).draining.load(Ordering::Relaxed) =>
+                    {
                         guard.give(&self.arena, &self.pool, chunk);
                     }
                     Fate::Evicted(chunk) => won.push(chunk),
@@ -246,12 +250,9 @@ impl Inner {
         }
     }
 
-    /// Empties one page of another class, so that the pool has one for `wanting`: one that is empty already, or one of the class
+    /// Empties one page of another class, so that the pool has one for `wanting`: one of the class
     /// that has the most (of several such, the one whose next victim has been idle longest). Whether the pool has one.
     fn drain_a_page(&self, local: &mut Local, wanting: &Class, page_count_min: u32, at: Moment) -> bool {
-        if self.release_unused_page(wanting) {
-            return true;
-        }
         let donor = self
             .classes
             .iter()

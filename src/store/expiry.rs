@@ -134,7 +134,8 @@ mod tests {
 
     #[test]
     fn stamps_know_their_age_for_longer_than_their_bits_go_round() {
-        for (stamp, age) in [(10, 0), (10, 5), (1 << 24, 1 << 20), (5 << 24, STAMP_MASK - STAMP_LEAD_MAX), (1 << 29, 7)] {
+        for (stamp, age) in [(10, 0), (10, 5), (1 << 24, 1 << 20), (5 << 24, STAMP_MASK - STAMP_LEAD_MAX), (1 << 29, 7)]
+        {
             assert_eq!(moment(stamp, 0).age_secs(stamp.wrapping_sub(age) & STAMP_MASK), age, "{age} before {stamp}");
             assert_eq!(moment(stamp, 0).age_secs((stamp + 3) & STAMP_MASK), 0, "given ahead of {stamp}");
         }

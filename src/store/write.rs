@@ -10,12 +10,12 @@
 //!
 //! Whatever was true of the bucket before it was let go is looked at again. Dropping a [`Reservation`] gives its chunk back.
 
+use super::expiry::Moment;
 use super::hash::Hash;
 use super::item::{Chunk, Linked, Segment};
 use super::pages::Class;
 use super::sizes::{ClassId, ItemShape};
 use super::table::{BucketGuard, Meta, Slot};
-use super::expiry::Moment;
 use super::{Deadline, Inner, Local, Store};
 use crate::clock::Now;
 use crate::limits::{KEY_LEN_MAX, PIN_VALUE_MIN};
