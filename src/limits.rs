@@ -37,7 +37,7 @@ pub const ITEM_LEN_MAX: usize = 1 << 30;
 /// Smallest `-m`, in bytes: a few pages, so that every size has somewhere to go.
 pub const MEMORY_LEN_MIN: u64 = 8 << 20;
 
-/// Largest `-m`, in bytes: what a 32-bit handle can name in its largest unit of 256 bytes.
+/// Largest `-m`, in bytes: what a 32-bit handle can name in its largest unit of 512 bytes.
 pub const MEMORY_LEN_MAX: u64 = 1 << 40;
 
 /// Values at least this long are pinned and written from the arena; shorter ones are copied under the bucket lock. Less than what

@@ -153,16 +153,21 @@ impl Worker<'_> {
                     let filler = format!("filler{history}-{}-{op}", self.number);
                     self.put(filler.as_bytes(), Condition::Always, b"");
                 }
-                for _ in 0..self.rng.u32(0..60) {
-                    std::hint::spin_loop();
-                }
                 let number = 100 + 20 * (self.number * OPS_PER_THREAD + op) as u64;
                 // The clock only orders events of different threads; sequentially consistent, so that it does.
                 let invoked = self.clock.fetch_add(1, Ordering::SeqCst);
+                self.dawdle();
                 let did = if is_long { self.long_op(key, number) } else { self.short_op(key, number) };
                 Event { invoked, returned: self.clock.fetch_add(1, Ordering::SeqCst), did }
             })
             .collect()
+    }
+
+    /// With fewer processors than threads, operations overlap where one gives way to another, so now and then one does.
+    fn dawdle(&mut self) {
+        if self.rng.u8(..) < 60 {
+            std::thread::yield_now();
+        }
     }
 
     fn short_op(&mut self, key: &[u8], number: u64) -> Did {
@@ -218,7 +223,12 @@ impl Worker<'_> {
 
     fn get(&mut self, key: &[u8]) -> Did {
         let hash = self.store.hash(key);
+        let gives_way = self.rng.u8(..) < 100;
         let found = self.store.get(&mut self.local, (hash, key), self.now, None, |view| {
+            // No store would wait under a lock; this test does, so that others find it held.
+            if gives_way {
+                std::thread::yield_now();
+            }
             view.map(|view| match view.value {
                 Value::Borrowed(bytes) => (parse(bytes), view.cas),
                 Value::Pinned(pinned) => (parse(&pinned.parts().collect::<Vec<_>>().concat()), view.cas),
@@ -237,7 +247,11 @@ impl Worker<'_> {
 
     fn count(&mut self, key: &[u8]) -> Did {
         let hash = self.store.hash(key);
+        let gives_way = self.rng.u8(..) < 100;
         let counted = self.store.rewrite(&mut self.local, (hash, key), self.now, |value| {
+            if gives_way {
+                std::thread::yield_now();
+            }
             let number = parse(value) + 1;
             Ok::<_, Refused>((number.to_string().bytes().collect(), number))
         });

@@ -26,13 +26,17 @@ impl Bench {
     }
 
     fn with_memory(memory_len: u64) -> Self {
+        Self::with(memory_len, true)
+    }
+
+    fn with(memory_len: u64, evict: bool) -> Self {
         let config = StoreConfig {
             memory_len,
             item_len_max: 1 << 20,
             growth_factor: None,
             chunk_min: None,
             with_cas: true,
-            evict: true,
+            evict,
             lru: LruMode::Segmented,
             lru_tuning: slabd::settings::LruTuning::default(),
             hash_seed: Some(1),
@@ -120,6 +124,21 @@ fn what_a_thread_whose_clock_lags_stores_after_a_flush_lives() {
     assert!(bench.has("after"), "stored after the flush");
 }
 
+/// An item was found alive, then a flush came, then it was given its new stamp, one from after the flush: it lived on. A read could
+/// do that as well as a write; of a rewrite the moment in between is the caller's.
+#[test]
+fn what_was_found_before_a_flush_does_not_outlive_it() {
+    let mut bench = Bench::new(2);
+    assert_eq!(bench.put("counter", 10), Ok(Stored::Stored));
+    let (key, now) = (b"counter", bench.clock.now());
+    let rewritten = bench.store.rewrite(&mut bench.local, (bench.store.hash(key), key), now, |_| {
+        bench.store.flush_all(now, Deadline::NEVER);
+        Ok::<_, Refused>(([b'7'].into_iter().collect(), ()))
+    });
+    assert_eq!(rewritten, Ok(Some(())), "before the flush, then");
+    assert!(!bench.has("counter"), "and so flushed");
+}
+
 /// A thread that only removed items never told the shared count. With one client's sets served by one thread and its deletes
 /// by another, the count rose without end, and the index with it, up to a quarter of the store's memory.
 #[test]
@@ -187,6 +206,19 @@ fn a_class_is_not_left_with_one_chunk_of_a_page_half_drained() {
         assert_eq!(bench.put(&format!("{n:04}"), 100), Ok(Stored::Stored));
     }
     assert!(bench.store.audit(&[&bench.local]).items > 300, "a page has room for hundreds");
+}
+
+/// Without eviction no page was ever taken from a class, not even an empty one: a store from which all had been deleted went on
+/// refusing whatever was of another size.
+#[test]
+fn an_empty_page_changes_hands_without_eviction() {
+    let mut bench = Bench::with(2 << 20, false);
+    let stored = (0..60_000).take_while(|n| bench.put(&format!("key{n:05}"), 60).is_ok()).count();
+    assert_eq!(bench.put("large", 500_000), Err(Refused::NoMemory));
+    for n in 0..stored {
+        assert!(bench.delete(&format!("key{n:05}")));
+    }
+    assert_eq!(bench.put("large", 500_000), Ok(Stored::Stored));
 }
 
 /// Values that readers have pinned stay in their queue's place. With COLD made of such values alone, nothing else was looked

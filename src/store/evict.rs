@@ -89,14 +89,13 @@ impl Inner {
             .or_else(|| self.larger_chunk(local, class, usize::MAX, at))
     }
 
-    /// A chunk of a page that is taken from another class, one that has at least `page_count_min`.
+    /// A chunk of a page that is taken from another class: one of which nothing is used, or else (if anything may be evicted at
+    /// all) of a class that has at least `page_count_min`.
     fn drained_chunk(&self, local: &mut Local, class: &Class, page_count_min: u32, at: Moment) -> Option<Chunk> {
-        if !self.config.evict {
-            return None;
-        }
         // A page in which something is reserved or pinned stays; then another one is tried.
         (0..DRAIN_TRIES_MAX).find_map(|_| {
-            let drained = self.drain_a_page(local, class, page_count_min, at);
+            let drained = self.release_unused_page(class)
+                || self.config.evict && self.drain_a_page(local, class, page_count_min, at);
             drained.then(|| class.lock().take(&self.arena, &self.pool)).flatten()
         })
     }
@@ -264,12 +263,9 @@ impl Inner {
         Fate::Freed
     }
 
-    /// Empties one page of another class, so that the pool has one for `wanting`: one that is empty already, or one of the class
+    /// Empties one page of another class, so that the pool has one for `wanting`: one of the class
     /// that has the most (of several such, the one whose next victim has been idle longest). Whether the pool has one.
     fn drain_a_page(&self, local: &mut Local, wanting: &Class, page_count_min: u32, at: Moment) -> bool {
-        if self.release_unused_page(wanting) {
-            return true;
-        }
         let donor = self
             .classes
             .iter()

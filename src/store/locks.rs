@@ -8,9 +8,19 @@
 //! failure the item is skipped. Two buckets are held by a split alone, in address order; two classes never. Debug and
 //! `paranoid` builds panic on a breach.
 
-use atomic_wait::{wait, wake_one};
-use std::sync::atomic::{AtomicU32, Ordering};
+pub(super) mod word;
+
 use std::sync::{Mutex, MutexGuard, TryLockError};
+
+/// What `word.rs` is made of. `tests/loom.rs` puts a model checker's in their place.
+mod parts {
+    pub(super) use atomic_wait::{wait, wake_one};
+    pub(super) use std::hint::spin_loop;
+    pub(super) use std::sync::atomic::{AtomicU32, Ordering};
+
+    /// Tries before going to sleep. Few: on few cores the holder may not be running.
+    pub(super) const SPINS: u32 = 60;
+}
 
 /// A lock's place in the order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -79,53 +89,6 @@ impl Held {
     }
 }
 
-/// The lock in a bucket's first word: free, held, or held with somebody asleep on it.
-pub(super) mod word {
-    use super::{AtomicU32, Ordering, wait, wake_one};
-
-    const FREE: u32 = 0;
-    const HELD: u32 = 1;
-    const AWAITED: u32 = 2;
-
-    /// Tries before going to sleep. Few: on few cores the holder may not be running.
-    const SPINS: u32 = 60;
-
-    #[inline]
-    pub(in crate::store) fn try_lock(word: &AtomicU32) -> bool {
-        // Acquire: pairs with the release in `unlock`, so that what the last holder wrote is seen.
-        word.compare_exchange(FREE, HELD, Ordering::Acquire, Ordering::Relaxed).is_ok()
-    }
-
-    #[inline]
-    pub(in crate::store) fn lock(word: &AtomicU32) {
-        if !try_lock(word) {
-            lock_contended(word);
-        }
-    }
-
-    #[cold]
-    fn lock_contended(word: &AtomicU32) {
-        for _ in 0..SPINS {
-            std::hint::spin_loop();
-            if word.load(Ordering::Relaxed) == FREE && try_lock(word) {
-                return;
-            }
-        }
-        // Acquire: as in `try_lock`. Taking it as AWAITED may cost a needless wake-up, never a lost one.
-        while word.swap(AWAITED, Ordering::Acquire) != FREE {
-            wait(word, AWAITED);
-        }
-    }
-
-    #[inline]
-    pub(in crate::store) fn unlock(word: &AtomicU32) {
-        // Release: pairs with the acquire in `try_lock` and `lock_contended`.
-        if word.swap(FREE, Ordering::Release) == AWAITED {
-            wake_one(word);
-        }
-    }
-}
-
 /// A mutex with a rank. A thread that panicked in it has left the store in an unknown state: nobody goes on.
 #[derive(Debug, Default)]
 pub(super) struct Ranked<T> {
@@ -180,7 +143,7 @@ impl<T> std::ops::DerefMut for RankedGuard<'_, T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::sync::atomic::AtomicU64;
+    use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
     #[test]
     #[should_panic(expected = "lock order")]

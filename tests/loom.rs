@@ -1,0 +1,138 @@
+//! The bucket's lock under a model checker: every interleaving of a few threads, and every value that relaxed memory may show
+//! them.
+//!
+//! `RUSTFLAGS="--cfg loom" cargo test --release --test loom`
+
+#![cfg(loom)]
+
+#[path = "../src/store/locks/word.rs"]
+mod word;
+
+use loom::cell::UnsafeCell;
+use loom::sync::Arc;
+use loom::thread;
+use parts::AtomicU32;
+
+/// The checker's atomics, and a futex made of its mutex.
+mod parts {
+    pub(super) use loom::hint::spin_loop;
+    pub(super) use loom::sync::atomic::{AtomicU32, Ordering};
+    use loom::sync::{Condvar, Mutex};
+
+    /// One will do: each more only repeats the same question.
+    pub(super) const SPINS: u32 = 1;
+
+    loom::lazy_static! {
+        /// The kernel's list of sleepers: of one word, since the model has one.
+        static ref SLEEPERS: (Mutex<()>, Condvar) = (Mutex::new(()), Condvar::new());
+    }
+
+    /// Sleeps, unless the word is another than expected by now: the kernel looks with wakers shut out.
+    pub(super) fn wait(word: &AtomicU32, expected: u32) {
+        let guard = SLEEPERS.0.lock().unwrap();
+        if word.load(Ordering::Relaxed) == expected {
+            drop(SLEEPERS.1.wait(guard).unwrap());
+        }
+    }
+
+    pub(super) fn wake_one(_: &AtomicU32) {
+        let _guard = SLEEPERS.0.lock().unwrap();
+        SLEEPERS.1.notify_one();
+    }
+}
+
+/// What the lock protects. The checker sees to it that no two threads touch it unordered.
+struct Locked {
+    word: AtomicU32,
+    value: UnsafeCell<u32>,
+}
+
+// SAFETY: `value` is touched by who holds the lock only, which is what the model is to show.
+#[expect(unsafe_code, reason = "shares the cell between the model's threads")]
+unsafe impl Sync for Locked {}
+
+impl Locked {
+    fn new() -> Arc<Self> {
+        Arc::new(Self { word: AtomicU32::new(0), value: UnsafeCell::new(0) })
+    }
+
+    fn add_one(&self) {
+        self.value.with_mut(|value| {
+            // SAFETY: the lock is held; the checker panics if it does not exclude.
+            #[expect(unsafe_code, reason = "a checked access")]
+            unsafe {
+                *value += 1;
+            }
+        });
+    }
+
+    fn value(&self) -> u32 {
+        // SAFETY: the lock is held; the checker panics if it does not exclude.
+        #[expect(unsafe_code, reason = "a checked access")]
+        self.value.with(|value| unsafe { *value })
+    }
+
+    fn locked_add(&self) {
+        word::lock(&self.word);
+        self.add_one();
+        word::unlock(&self.word);
+    }
+}
+
+/// A lost wake-up would be a deadlock, which the checker reports.
+#[test]
+fn three_threads_exclude_each_other_and_all_wake() {
+    let mut model = loom::model::Builder::new();
+    model.preemption_bound = Some(4);
+    model.check(|| {
+        let locked = Locked::new();
+        let threads = [0, 1].map(|_| {
+            let locked = Arc::clone(&locked);
+            thread::spawn(move || locked.locked_add())
+        });
+        locked.locked_add();
+        threads.into_iter().for_each(|thread| thread.join().unwrap());
+        word::lock(&locked.word);
+        assert_eq!(locked.value(), 3);
+        word::unlock(&locked.word);
+    });
+}
+
+/// Two threads without a bound on preemptions, one of them twice.
+#[test]
+fn two_threads_exclude_each_other_in_every_interleaving() {
+    loom::model(|| {
+        let locked = Locked::new();
+        let other = {
+            let locked = Arc::clone(&locked);
+            thread::spawn(move || {
+                locked.locked_add();
+                locked.locked_add();
+            })
+        };
+        locked.locked_add();
+        other.join().unwrap();
+        word::lock(&locked.word);
+        assert_eq!(locked.value(), 3);
+        word::unlock(&locked.word);
+    });
+}
+
+/// Taking it by a try sees what the last holder wrote, too.
+#[test]
+fn who_tries_and_gets_it_sees_what_was_written_under_it() {
+    loom::model(|| {
+        let locked = Locked::new();
+        let other = {
+            let locked = Arc::clone(&locked);
+            thread::spawn(move || {
+                if word::try_lock(&locked.word) {
+                    locked.add_one();
+                    word::unlock(&locked.word);
+                }
+            })
+        };
+        locked.locked_add();
+        other.join().unwrap();
+    });
+}
