@@ -171,7 +171,7 @@ impl Header {
 
     #[inline]
     pub(super) fn is_linked(&self) -> bool {
-        self.key_len() != 0
+        self.key_access.load(Ordering::Acquire) >> ACCESS_BITS != 0
     }
 
     /// Stamp of last access, in seconds, 24 bits.
@@ -192,7 +192,9 @@ impl Header {
         self.value_segment.store(value_len << SEGMENT_BITS | segment as u32, Ordering::Relaxed);
         let key_len = u32::try_from(shape.key_len).expect("keys are shorter than 256");
         let access = stamp & ((1 << ACCESS_BITS) - 1);
-        self.key_access.store(key_len << ACCESS_BITS | access, Ordering::Relaxed);
+        // Release: pairs with the acquire in `is_linked`. Who sees that it is linked without holding its queue's lock (which for a
+        // large item is not the lock of its chunk's class) sees its lengths as well.
+        self.key_access.store(key_len << ACCESS_BITS | access, Ordering::Release);
     }
 
     /// The chunk is no linked item from here on, and has an owner.

@@ -18,6 +18,7 @@ use super::item::{Chunk, Linked};
 use super::pages::ClassGuard;
 use crate::limits::RELOCATE_TRIES_MAX;
 use crate::stats::Block;
+use std::sync::atomic::Ordering;
 
 impl Inner {
     /// Moves an item of the class out of its draining page, making room for it if need be. Whether the chunk is free now (the
@@ -32,8 +33,7 @@ impl Inner {
     ) -> bool {
         let header = self.arena.header(id);
         let shape = self.arena.shape_of(Linked::vouched(id, &*guard));
-        let pinned = self.arena.is_pinned(id, guard.class.chunk_len, shape.value_len);
-        if pinned || self.sizes.is_large(shape) || self.is_dead(id, at) {
+        if self.sizes.is_large(shape) || self.is_dead(id, at) {
             return false;
         }
         for _ in 0..RELOCATE_TRIES_MAX {
@@ -49,7 +49,11 @@ impl Inner {
                 guard.give(&self.arena, &self.pool, chunk);
             }
             strays.append(&mut won.strays);
-            if !header.is_linked() {
+            // The victim may have been the item itself, and the last of its page, which then is anybody's by now: as long as it is
+            // this class's nobody else can have made something of the chunk.
+            let page = self.arena.page(self.arena.page_of(id));
+            let is_ours = page.class() == Some(guard.class.id) && page.draining.load(Ordering::Relaxed);
+            if !is_ours || !header.is_linked() {
                 return true;
             }
         }
@@ -64,6 +68,12 @@ impl Inner {
         };
         let slot = bucket.find(hash.tag(), |other| other == id).expect("a queued item is in the index");
         let item = Linked::vouched(id, &bucket);
+        // Pins are taken under the bucket's lock, so there is none to come.
+        if self.arena.is_pinned(id, guard.class.chunk_len, self.arena.header(id).value_len()) {
+            drop(bucket);
+            guard.give(&self.arena, &self.pool, chunk);
+            return false;
+        }
         let (key, value) = (self.arena.key(item), self.arena.value(item));
         let body = self.arena.body(&mut chunk, guard.class.chunk_len);
         body[..key.len()].copy_from_slice(key);
