@@ -59,6 +59,9 @@ pub const EVICT_STEPS_MAX: usize = 64;
 /// Victims looked for, at most, to make room for one item whose page is emptied.
 pub const RELOCATE_TRIES_MAX: usize = 4;
 
+/// Items a class evicts, at least, before it asks for another page.
+pub const ASK_AFTER_MIN: u32 = 8;
+
 /// Pages that are emptied, at most, to have one for a class.
 pub const DRAIN_TRIES_MAX: usize = 4;
 

@@ -141,6 +141,8 @@ const CEILINGS: &[(&str, usize)] = &[
     ("store/sizes.rs", 300),
     ("store/table.rs", 850),
     ("store/locks.rs", 300),
+    ("store/locks/word.rs", 80),
+    ("store/moves.rs", 200),
     ("store/lru.rs", 550),
     ("store/evict.rs", 550),
     ("store/queues.rs", 500),

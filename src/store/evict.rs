@@ -8,12 +8,13 @@ use super::arena::{Arena, ItemId, Page, PageId};
 use super::expiry::Moment;
 use super::hash::Hash;
 use super::item::{Chunk, Linked, Segment};
+use super::moves::Wants;
 use super::pages::{Class, ClassGuard};
 use super::queues::{ACTIVE_USES, ClassCounts, Move, kept};
 use super::table::Meta;
 use super::{Inner, Local};
 use crate::clock::Now;
-use crate::limits::{DRAIN_TRIES_MAX, EVICT_BATCH, EVICT_SPARED_MAX, EVICT_STEPS_MAX, SWEEPS_MAX};
+use crate::limits::{ASK_AFTER_MIN, DRAIN_TRIES_MAX, EVICT_BATCH, EVICT_SPARED_MAX, EVICT_STEPS_MAX, SWEEPS_MAX};
 use crate::settings::LruMode;
 use crate::stats::Block;
 use arrayvec::ArrayVec;
@@ -67,6 +68,15 @@ impl ClassGuard<'_> {
             .filter(|&segment| self.queue(segment).count > 0)
             .collect();
         (!filled.is_empty()).then(|| filled[turn % filled.len()])
+    }
+
+    /// Asks for a page when as much as half a page has been evicted since the last time.
+    fn ask_for_page(&mut self, evicted: u32, wants: &Wants) {
+        self.state.evicted_since_asked += evicted;
+        if self.state.evicted_since_asked >= (self.class.chunks_per_page / 2).max(ASK_AFTER_MIN) {
+            self.state.evicted_since_asked = 0;
+            wants.note(self.class.id);
+        }
     }
 
     /// How well the class can do without a page: pages, then seconds since its next victim was used.
@@ -125,8 +135,10 @@ impl Inner {
         for spare in won.chunks {
             guard.give(&self.arena, &self.pool, spare);
         }
+        guard.ask_for_page(u32::try_from(removed).unwrap_or(0), &self.wants);
         drop(guard);
         self.give_back_all(won.strays);
+        self.call_maintainer();
         chunk
     }
 
@@ -234,7 +246,7 @@ impl Inner {
             guard.requeue(&self.arena, id, segment);
             return Fate::Kept;
         }
-        let ghost = (mode == LruMode::S3Fifo && !dead && segment != Segment::Temp).then(|| {
+        let ghost = (!dead && segment != Segment::Temp).then(|| {
             let (from_main, items) = (segment != Segment::Hot, guard.competing_count());
             let probation = &mut guard.state.probation;
             if spare == Spare::Nothing { probation.removed(from_main) } else { probation.evicted(from_main, items) }
@@ -273,7 +285,11 @@ impl Inner {
             .filter_map(|class| Some((class.lock().wealth(&self.arena, self.lru.mode(), at)?, class)))
             .filter(|((page_count, _), _)| *page_count >= page_count_min)
             .max_by_key(|(wealth, _)| *wealth);
-        let Some((_, donor)) = donor else { return false };
+        donor.is_some_and(|(_, donor)| self.drain_page_of(local, donor, at))
+    }
+
+    /// Empties one page of a class; whether the pool has one now.
+    pub(super) fn drain_page_of(&self, local: &mut Local, donor: &Class, at: Moment) -> bool {
         let Some((page, chunk_count)) = self.begin_drain(donor) else { return false };
         local.stats.slabs_moved.add(1);
         let mut index = 0;

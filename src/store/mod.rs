@@ -28,6 +28,7 @@ mod item;
 mod large;
 mod locks;
 mod lru;
+mod moves;
 mod pages;
 mod queues;
 mod relocate;
@@ -39,6 +40,7 @@ mod write;
 pub use audit::Census;
 pub use expiry::Deadline;
 pub use hash::Hash;
+pub use moves::ClassSample;
 pub use queues::ClassCounts;
 pub use sizes::ClassId;
 pub use sweep::{SweepCursor, Swept};
@@ -53,6 +55,7 @@ use crossbeam_utils::CachePadded;
 use expiry::{Death, Moment};
 use hash::Hasher;
 use item::{Chunk, Linked, PIECE_HEADER_LEN, PinToken};
+use moves::Wants;
 use pages::{Class, Pool};
 use queues::Knobs;
 use sizes::Sizes;
@@ -101,6 +104,8 @@ struct Inner {
     arena: Arena,
     pool: Pool,
     classes: Box<[CachePadded<Class>]>,
+    /// Classes that would like a page.
+    wants: Wants,
     /// The next block of CAS numbers.
     cas: CachePadded<AtomicU64>,
     /// Items, as far as threads have said; off by up to `ITEM_DELTA_MAX` a thread.
@@ -275,6 +280,7 @@ impl Store {
             arena,
             pool: Pool::new(page_count),
             classes,
+            wants: Wants::default(),
             cas: CachePadded::new(AtomicU64::new(first_cas())),
             item_count: CachePadded::new(AtomicI64::new(0)),
             flush: Flush::default(),
@@ -665,6 +671,12 @@ impl Drop for Local {
     fn drop(&mut self) {
         self.inner.item_count.fetch_add(self.item_delta, Ordering::Relaxed);
     }
+}
+
+/// A class by its number, for tests of what decides about classes.
+#[cfg(test)]
+pub(crate) fn test_class(number: u8) -> ClassId {
+    ClassId(number)
 }
 
 /// Where CAS numbers begin: so that a number seen before a restart is not given again after it, they start from the time, with

@@ -26,7 +26,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 pub(super) struct Class {
     pub(super) id: ClassId,
     pub(super) chunk_len: usize,
-    chunks_per_page: u32,
+    pub(super) chunks_per_page: u32,
     /// Bytes that items have become longer (or shorter) by in place: under their buckets' locks, not the class's.
     grown: AtomicI64,
     state: Ranked<ClassState>,
@@ -50,6 +50,10 @@ pub(super) struct ClassState {
     pub(super) bytes: i64,
     pub(super) probation: Probation,
     pub(super) counts: ClassCounts,
+    /// Keys that came back after their item had been evicted.
+    pub(super) ghost_hits: u64,
+    /// Live items evicted since the class last asked for a page.
+    pub(super) evicted_since_asked: u32,
 }
 
 /// Proof of holding a class's lock.
@@ -73,15 +77,23 @@ struct PoolState {
     fresh: u32,
     /// Pages there are.
     count: u32,
+    /// A page is on its way to this class: the last free one is not for others.
+    kept_for: Option<ClassId>,
 }
 
 impl Pool {
     pub(super) fn new(count: u32) -> Self {
-        Self { state: Ranked::new(PoolState { free: Vec::with_capacity(count as usize), fresh: 0, count }) }
+        Self {
+            state: Ranked::new(PoolState { free: Vec::with_capacity(count as usize), fresh: 0, count, kept_for: None }),
+        }
     }
 
-    fn take(&self) -> Option<PageId> {
+    fn take(&self, class: ClassId) -> Option<PageId> {
         let mut state = self.state.lock(Rank::Pool);
+        let free_count = state.free.len() + (state.count - state.fresh) as usize;
+        if free_count <= 1 && state.kept_for.is_some_and(|other| other != class) {
+            return None;
+        }
         if let Some(page) = state.free.pop() {
             return Some(page);
         }
@@ -89,6 +101,11 @@ impl Pool {
             state.fresh += 1;
             PageId(state.fresh - 1)
         })
+    }
+
+    /// Keeps the next free page for a class, or for nobody in particular.
+    pub(super) fn keep_for(&self, class: Option<ClassId>) {
+        self.state.lock(Rank::Pool).kept_for = class;
     }
 
     fn give(&self, page: PageId) {
@@ -140,10 +157,7 @@ impl ClassGuard<'_> {
             return Some(self.own(arena, id));
         }
         if self.state.carving.is_none() {
-            let page = pool.take()?;
-            arena.page(page).set_class(Some(self.class.id));
-            self.state.carving = Some(page);
-            self.state.page_count += 1;
+            self.claim_page(arena, pool);
         }
         let page_id = self.state.carving?;
         let page = arena.page(page_id);
@@ -154,6 +168,18 @@ impl ClassGuard<'_> {
         }
         let id = arena.chunk_id(page_id, index, self.class.chunk_len);
         Some(self.own(arena, id))
+    }
+
+    /// Takes a page from the pool for the class to carve, if it has none; whether it did.
+    pub(super) fn claim_page(&mut self, arena: &Arena, pool: &Pool) -> bool {
+        if self.state.carving.is_some() {
+            return false;
+        }
+        let Some(page) = pool.take(self.class.id) else { return false };
+        arena.page(page).set_class(Some(self.class.id));
+        self.state.carving = Some(page);
+        self.state.page_count += 1;
+        true
     }
 
     /// A chunk that costs no new page.

@@ -674,6 +674,7 @@ impl Inner {
         let (deadline, ghost) = from;
         let mut segment = self.lru.segment_of_new(deadline, at.now);
         let mut class_guard = self.queueing_class(class, self.sizes.is_large(shape)).lock();
+        class_guard.state.ghost_hits += u64::from(ghost.is_some());
         if let Some(ghost) = ghost
             && segment == Segment::Hot
             && self.lru.mode() == LruMode::S3Fifo

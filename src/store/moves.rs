@@ -1,0 +1,111 @@
+//! Pages that move to where they help: what the maintainer needs to decide, and what it does.
+//!
+//! ```text
+//!   a worker evicts a page's worth in class c ──wants──► maintainer: samples of all classes
+//!                                                             │ automove.rs decides: from, to
+//!                              pool, kept for c ◄──drained──  move_page
+//! ```
+//!
+//! Not here: the decision (`maintain/automove.rs`, a pure function), and emptying a page chunk by chunk (`evict.rs`, `relocate.rs`).
+
+use super::sizes::ClassId;
+use super::{Inner, Local, Store};
+use crate::clock::Now;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::thread::Thread;
+
+/// What is told of a class to whoever decides where pages go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ClassSample {
+    /// Which.
+    pub class: ClassId,
+    /// Pages it has.
+    pub pages: u32,
+    /// Keys that came back after their item had been evicted from the class, since the start.
+    pub ghost_hits: u64,
+    /// Live items evicted from the class, since the start.
+    pub evicted: u64,
+    /// Seconds since its next victim was used; none if it has no victim.
+    pub idle_secs: Option<u32>,
+}
+
+/// How workers ask for pages.
+#[derive(Debug, Default)]
+pub(super) struct Wants {
+    /// The class that asked last, 0 for none.
+    class: AtomicU8,
+    /// The maintainer has been woken and has not looked yet.
+    called: AtomicBool,
+    maintainer: OnceLock<Thread>,
+}
+
+impl Wants {
+    /// The class would like a page. Under its lock: only noted.
+    pub(super) fn note(&self, class: ClassId) {
+        self.class.store(class.number(), Ordering::Relaxed);
+    }
+
+    /// Wakes the maintainer if a class has asked. No lock may be held.
+    #[inline]
+    pub(super) fn call(&self) {
+        if self.class.load(Ordering::Relaxed) != 0 && !self.called.swap(true, Ordering::Relaxed) {
+            self.maintainer.get().inspect(|thread| thread.unpark());
+        }
+    }
+}
+
+impl Store {
+    /// Has this thread unparked when a class wants a page.
+    pub fn set_maintainer(&self, thread: Thread) {
+        // A second one would never be woken, and finds its work when it looks.
+        let _ = self.inner.wants.maintainer.set(thread);
+    }
+
+    /// The class that has asked for a page since this was asked last.
+    #[must_use]
+    pub fn take_wanting(&self) -> Option<ClassId> {
+        self.inner.wants.called.store(false, Ordering::Relaxed);
+        match self.inner.wants.class.swap(0, Ordering::Relaxed) {
+            0 => None,
+            number => self.inner.sizes.classes().find(|class| class.number() == number),
+        }
+    }
+
+    /// All classes, smallest chunks first.
+    #[must_use]
+    pub fn samples(&self, now: Now) -> Vec<ClassSample> {
+        let (inner, at) = (&*self.inner, self.inner.moment(now));
+        let sample = |class: &super::Class| {
+            let mut guard = class.lock();
+            let idle_secs = guard.next_victim(inner.lru.mode()).map(|id| at.age_secs(inner.arena.header(id).access()));
+            ClassSample {
+                class: class.id,
+                pages: guard.state.page_count,
+                ghost_hits: guard.state.ghost_hits,
+                evicted: guard.state.counts.evicted,
+                idle_secs,
+            }
+        };
+        inner.classes.iter().map(|class| sample(class)).collect()
+    }
+
+    /// Empties a page of `from` and gives it to `to`: live items are moved to other chunks of their class, which loses what it
+    /// values least. Whether a page has moved; if not, something in it was held or pinned, and the page follows when that is freed.
+    pub fn move_page(&self, local: &mut Local, from: ClassId, to: ClassId, now: Now) -> bool {
+        let inner = &*self.inner;
+        inner.pool.keep_for(Some(to));
+        let drained = inner.drain_page_of(local, inner.class(from), inner.moment(now));
+        let moved = drained && inner.class(to).lock().claim_page(&inner.arena, &inner.pool);
+        inner.pool.keep_for(None);
+        moved
+    }
+}
+
+impl Inner {
+    /// Wakes the maintainer if a class wants a page.
+    #[inline]
+    pub(super) fn call_maintainer(&self) {
+        self.wants.call();
+    }
+}
