@@ -141,3 +141,14 @@ fn urgent_data_does_not_hide_the_requests_behind_it() {
         client.exchange(b"get b\r\n", b"END\r\nEND\r\n");
     }
 }
+
+/// The meta protocol is not spoken yet, so `ms` was an unknown command like any other, and the value behind it was read as commands.
+#[test]
+fn the_value_of_a_meta_set_is_never_run_as_commands() {
+    let server = Server::start_with(|_| {});
+    let mut client = server.connect();
+    client.exchange(b"set k 0 0 1\r\na\r\n", b"STORED\r\n");
+    client.exchange(b"ms other 8\r\ndelete k\r\n", b"ERROR\r\n");
+    assert!(client.rest().is_empty(), "closed, and nothing else answered");
+    server.connect().exchange(b"get k\r\n", b"VALUE k 0 1\r\na\r\nEND\r\n");
+}

@@ -28,6 +28,7 @@
 //! | `cas k 0 0 5` | CLIENT_ERROR bad command line format, and the value is skipped (new) |
 //! | key, flags, lifetime or CAS bad; length too large | same answer (old), and the value is skipped (own) |
 //! | flags of more than 32 bits | the same (own; both cut them) |
+//! | `ms` (meta, not spoken yet) | ERROR, then the connection is closed: a value follows (own) |
 //! | length negative or no number | same answer (old), then closed: what is value, what command? (own) |
 //! | one odd word in place of `noreply` | ignored (old), as is anything behind version, quit, stats |
 //! | `delete k 5` | deletes (new); `delete k x`, `delete k 5 x`: usage (old) |
@@ -305,6 +306,8 @@ fn other<'a>(line: &'a [u8]) -> Parsed<Line<'a>> {
         b"lru" => lru(rest),
         b"version" => one(Command::Version, false),
         b"quit" => one(Command::Quit, false),
+        // Not spoken yet, and the one command beside the storage verbs that a value follows: it must not be run as commands.
+        b"ms" => Line::RefusedUnknown { error: WireError::UnknownCommand, reply: ReplyShape::default() },
         _ => unknown(line),
     };
     Parsed::Complete { used: line.len(), value }
