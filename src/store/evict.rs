@@ -48,7 +48,7 @@ pub(super) enum Spare {
 }
 
 /// What became of the item at a tail.
-pub(super) enum Fate {
+enum Fate {
     /// Its chunk is ours.
     Evicted(Chunk),
     /// It was large: its pieces have been given to the class that is held, the rest is left to be freed when that is let go.
@@ -209,7 +209,7 @@ impl Inner {
     }
 
     /// Evicts one item, unless it is alive and to be spared, or somebody holds its bucket.
-    pub(super) fn evict_item(
+    fn evict_item(
         &self,
         guard: &mut ClassGuard<'_>,
         stats: &Block,
@@ -389,14 +389,29 @@ impl Inner {
         if gone {
             return;
         }
-        let hash = self.hash_of(Linked::vouched(id, &*guard));
         // An item whose bucket is held just now stays, and with it the page, until it is freed in its own time.
-        match self.evict_item(guard, &local.stats, (id, hash), at, Spare::Nothing, strays) {
+        if self.remove_item(guard, &local.stats, id, at, Spare::Nothing, strays) {
+            local.count_items(-1);
+        }
+    }
+
+    /// Evicts one item and frees its chunk; whether it did.
+    pub(super) fn remove_item(
+        &self,
+        guard: &mut ClassGuard<'_>,
+        stats: &Block,
+        id: ItemId,
+        at: Moment,
+        spare: Spare,
+        strays: &mut Vec<Chunk>,
+    ) -> bool {
+        let hash = self.hash_of(Linked::vouched(id, &*guard));
+        match self.evict_item(guard, stats, (id, hash), at, spare, strays) {
             Fate::Evicted(chunk) => guard.give(&self.arena, &self.pool, chunk),
             Fate::Freed | Fate::Orphaned => {}
-            Fate::Kept => return,
+            Fate::Kept => return false,
         }
-        local.count_items(-1);
+        true
     }
 
     /// A chunk of the next larger class that has or can make one, up to `times` the size: better wasteful than refused.

@@ -9,9 +9,9 @@
 //! by evicting instead.
 
 use super::arena::{Arena, ItemId, Page, PageId};
-use super::evict::{Fate, Spare};
+use super::evict::Spare;
 use super::expiry::Moment;
-use super::item::{Chunk, Linked};
+use super::item::Chunk;
 use super::pages::ClassGuard;
 use super::{Inner, Local, Store};
 use crate::clock::Now;
@@ -193,10 +193,10 @@ impl Inner {
         }
         let queueing = self.queueing_class_of(id);
         let removed = if queueing.id == guard.class.id {
-            self.remove_dead(guard, stats, id, at, strays)
+            self.remove_item(guard, stats, id, at, Spare::Living, strays)
         } else {
             queueing.try_lock().is_some_and(|mut queueing_guard| {
-                header.is_linked() && self.remove_dead(&mut queueing_guard, stats, id, at, strays)
+                header.is_linked() && self.remove_item(&mut queueing_guard, stats, id, at, Spare::Living, strays)
             })
         };
         if !removed && header.is_linked() {
@@ -204,23 +204,6 @@ impl Inner {
             page.earliest.store(DUE_NOW, Ordering::Relaxed);
         }
         removed
-    }
-
-    fn remove_dead(
-        &self,
-        guard: &mut ClassGuard<'_>,
-        stats: &Block,
-        id: ItemId,
-        at: Moment,
-        strays: &mut Vec<Chunk>,
-    ) -> bool {
-        let hash = self.hash_of(Linked::vouched(id, &*guard));
-        match self.evict_item(guard, stats, (id, hash), at, Spare::Living, strays) {
-            Fate::Evicted(chunk) => guard.give(&self.arena, &self.pool, chunk),
-            Fate::Freed | Fate::Orphaned => {}
-            Fate::Kept => return false,
-        }
-        true
     }
 
     /// Frees what could not be freed while a class was held.
