@@ -198,7 +198,9 @@ impl Drop for Running {
     }
 }
 
-fn store_config(settings: &Settings) -> StoreConfig {
+/// What the store of a daemon with these settings is made from.
+#[must_use]
+pub fn store_config(settings: &Settings) -> StoreConfig {
     StoreConfig {
         hash_seed: None,
         memory_len: settings.memory_len,

@@ -4,6 +4,7 @@ use super::server::settings;
 use super::wire::{Received, Wire};
 use slabd::clock::Clock;
 use slabd::command::{Context, Daemon};
+use slabd::server::store_config;
 use slabd::session::{Session, Stop};
 use slabd::stats::Registry;
 use slabd::store::{Local, Store, StoreConfig};
@@ -41,18 +42,8 @@ impl Direct {
     /// With memory for items of so many bytes.
     pub(crate) fn new(memory_len: u64) -> Self {
         let settings = slabd::settings::Settings { memory_len, ..settings() };
-        let store = Store::new(&StoreConfig {
-            hash_seed: Some(1),
-            memory_len,
-            item_len_max: settings.item_len_max,
-            growth_factor: settings.growth_factor,
-            chunk_min: settings.chunk_min,
-            with_cas: settings.with_cas,
-            evict: settings.evict,
-            lru: settings.lru,
-            lru_tuning: settings.lru_tuning,
-        })
-        .expect("memory can be mapped");
+        let config = StoreConfig { hash_seed: Some(1), ..store_config(&settings) };
+        let store = Store::new(&config).expect("memory can be mapped");
         let stats = Registry::default();
         let local = store.local(stats.register());
         Self { daemon: Daemon { store, settings, clock: Clock::manual(), stats }, local }
