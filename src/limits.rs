@@ -22,7 +22,7 @@ pub const REPLY_HEAD_LEN_MAX: usize = KEY_LEN_MAX + 128;
 pub const PAGE_LEN_MAX: usize = 1 << 20;
 
 /// The same in a small memory, in bytes: see [`PAGES_WANTED`].
-pub const PAGE_LEN_MIN: usize = 64 << 10;
+pub const PAGE_LEN_MIN: usize = 32 << 10;
 
 /// Pages a memory is cut into at least, as long as they are no smaller than [`PAGE_LEN_MIN`]: with a hundred classes or so, fewer
 /// would be all first pages.
@@ -30,6 +30,9 @@ pub const PAGES_WANTED: u64 = 1024;
 
 /// Chunks in a page of the largest class. Items that are longer than such a chunk are cut into pieces of its length.
 pub const LARGEST_CHUNKS_PER_PAGE: usize = 4;
+
+/// The largest chunk has this many bytes at least, even if fewer of them fit a page.
+pub const LARGEST_CHUNK_LEN_MIN: usize = 16 << 10;
 
 /// Largest `-I`, in bytes: value lengths have 30 bits.
 pub const ITEM_LEN_MAX: usize = 1 << 30;
@@ -59,8 +62,9 @@ pub const EVICT_STEPS_MAX: usize = 64;
 /// Victims looked for, at most, to make room for one item whose page is emptied.
 pub const RELOCATE_TRIES_MAX: usize = 4;
 
-/// Items a class evicts, at least, before it asks for another page.
-pub const ASK_AFTER_MIN: u32 = 8;
+/// The part of a page's chunks that a class evicts before it asks for another page: one that has just got one asks for the next when
+/// that is full.
+pub const ASK_AFTER_PART: u32 = 8;
 
 /// Pages that are emptied, at most, to have one for a class.
 pub const DRAIN_TRIES_MAX: usize = 4;
@@ -93,6 +97,9 @@ pub const CAS_BLOCK: u64 = 1 << 10;
 pub const ACCESS_LAG_SECS: u32 = 60;
 
 // ---- the maintainer ------------------------------------------------------------------------------------------
+
+/// Milliseconds the maintainer rests at least after it has worked, whoever calls it: it is not woken more often.
+pub const MAINTAIN_PAUSE_MS: u64 = 1;
 
 /// Microseconds of work in one step of the maintainer.
 pub const MAINTAIN_STEP_US: u64 = 200;
@@ -185,8 +192,9 @@ const _: () = assert!(KEY_LEN_MAX <= u8::MAX as usize);
 const _: () = assert!(PIN_VALUE_MIN + REPLY_HEAD_LEN_MAX <= OUTPUT_LEN_MAX / 4);
 const _: () = assert!(LINE_LEN_MAX + 2 <= READ_BUFFER_LEN);
 const _: () = assert!(BUCKET_FILL < BUCKET_SLOTS);
-const _: () = assert!(EVICT_BATCH_BYTES <= PAGE_LEN_MIN / LARGEST_CHUNKS_PER_PAGE);
-const _: () = assert!(PIN_VALUE_MIN + REPLY_HEAD_LEN_MAX <= PAGE_LEN_MIN / LARGEST_CHUNKS_PER_PAGE);
+const _: () = assert!(EVICT_BATCH_BYTES <= LARGEST_CHUNK_LEN_MIN);
+const _: () = assert!(PIN_VALUE_MIN + REPLY_HEAD_LEN_MAX <= LARGEST_CHUNK_LEN_MIN);
+const _: () = assert!(LARGEST_CHUNK_LEN_MIN <= PAGE_LEN_MIN);
 const _: () = assert!(GET_LINE_LEN_MAX >= READ_BUFFER_LEN);
 const _: () = assert!(JOIN_LEN_MAX <= READ_BUFFER_LEN / 4);
 const _: () = assert!(WRITE_AT_ONCE_LEN <= OUTPUT_LEN_MAX);

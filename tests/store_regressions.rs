@@ -205,7 +205,7 @@ fn a_class_is_not_left_with_one_chunk_of_a_page_half_drained() {
     for n in 0..1000 {
         assert_eq!(bench.put(&format!("{n:04}"), 100), Ok(Stored::Stored));
     }
-    assert!(bench.store.audit(&[&bench.local]).items > 300, "a page has room for hundreds");
+    assert!(bench.store.audit(&[&bench.local]).items > 200, "a page has room for hundreds");
 }
 
 /// Without eviction no page was ever taken from a class, not even an empty one: a store from which all had been deleted went on

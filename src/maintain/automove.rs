@@ -2,74 +2,107 @@
 //!
 //! A class that evicts asks for a page. It gets one from the class that would miss it least, if that is clear:
 //!
-//! - **by ghost hits**: keys that came back after their item had gone are hits that more memory would have made. Per page, that is
-//!   what a page more is worth, and (as much as one page less differs from one more) what a page less costs.
-//! - **by age**, where few keys come back: the class whose next victim has been idle much longer than the asking one's.
+//! - **by near misses**: keys that came back shortly after their item had gone are hits that a little more memory would have made. Per
+//!   page, that is what a page more is worth, and (as much as one page less differs from one more) what a page less costs. Moving pages
+//!   until all classes are worth the same is the best that memory can be shared out.
+//! - **by age**, where a class has so little memory that no key comes back in time to say anything: from a class in which nothing
+//!   happens any more, and whose next victim has been idle much longer than the asking one's.
 //!
-//! A class keeps its last page. A very clear difference is asked for: on the OLTP trace at 32 MB a page for half as much again per ghost hit, or
-//! for twice the age, cost 1.2 % of the hits, since what a page holds is lost at once and what it may win comes later; with the ratios
-//! below nothing was lost there, and a workload whose sizes shift gets its pages all the same.
+//! A class keeps its last page.
+//!
+//! Simulated on two real traces and six made ones, misses relative to pages left where they came to be first: 0.85 as it is here; 0.87
+//! where a class asks after half a page's evictions, 0.88 after a whole page's; 0.86 and 0.87 with near misses counted to a quarter or a
+//! half of the class's items; nearly the same for WORTH_RATIO from 1.3 to 2, and for DOUBT from 1 to 10. Counting all keys
+//! whose ghosts are left, and remembering five decisions, was worse than not moving at all.
 
 use crate::store::{ClassId, ClassSample};
 
-/// Of what was seen earlier, as much counts as this share of what has been seen since.
-const MEMORY: f64 = 0.8;
-
 /// A page goes where it is worth this many times as much.
-const WORTH_RATIO: f64 = 4.0;
+const WORTH_RATIO: f64 = 1.5;
+
+/// Near misses that a giving class is taken to have beside those it had: few are no proof of none.
+const DOUBT: f64 = 3.0;
+
+/// Near misses in all classes after which what has been seen before counts half.
+const HALVED_AFTER: f64 = 2000.0;
 
 /// A page goes where victims have been idle for less than this share of the time.
 const AGE_RATIO: u32 = 4;
 
-/// Seconds by which ages must differ at least: they are known to the second.
-const AGE_SECS_MIN: u32 = 5;
-
-/// Ghost hits below which they say nothing.
-const GHOST_HITS_MIN: f64 = 32.0;
+/// Seconds by which ages must differ at least, and for which nothing must have happened in the giving class: ages are known to the second,
+/// and lag behind.
+const AGE_SECS_MIN: u32 = 4;
 
 /// What is remembered of the classes between two decisions.
 #[derive(Debug, Default)]
 pub(super) struct Automove {
-    /// Ghost hits of each class up to the last sample.
-    seen: Vec<u64>,
-    /// Ghost hits lately.
-    recent: Vec<f64>,
+    classes: Vec<Seen>,
+    /// Near misses since memories were halved last.
+    new: f64,
+    /// The class that got a page last.
+    pub(super) served: Option<ClassId>,
+}
+
+/// What has been seen of one class.
+#[derive(Clone, Debug, Default)]
+struct Seen {
+    near_misses: u64,
+    evicted: u64,
+    /// Near misses lately.
+    recent: f64,
+    /// The second in which something happened last.
+    busy_at: u32,
 }
 
 impl Automove {
-    /// Who is to give a page to `wanting`.
-    pub(super) fn donor(&mut self, samples: &[ClassSample], wanting: ClassId) -> Option<ClassId> {
-        self.remember(samples);
+    /// Takes note of how things are at a second.
+    pub(super) fn see(&mut self, samples: &[ClassSample], at: u32) {
+        self.classes.resize(samples.len(), Seen::default());
+        for (sample, seen) in samples.iter().zip(&mut self.classes) {
+            let new = sample.near_misses - seen.near_misses;
+            if new > 0 || sample.evicted != seen.evicted {
+                seen.busy_at = at;
+            }
+            let new = f64::from(u32::try_from(new).unwrap_or(u32::MAX));
+            seen.recent += new;
+            self.new += new;
+            (seen.near_misses, seen.evicted) = (sample.near_misses, sample.evicted);
+        }
+        if self.new >= HALVED_AFTER {
+            self.new = 0.0;
+            self.classes.iter_mut().for_each(|seen| seen.recent /= 2.0);
+        }
+    }
+
+    /// A class has given a page away: what that took is no sign of life.
+    pub(super) fn gave(&mut self, samples: &[ClassSample], donor: ClassId) {
+        let place = samples.iter().position(|sample| sample.class == donor);
+        place.inspect(|&place| self.classes[place].evicted = samples[place].evicted);
+    }
+
+    /// Who is to give a page to `wanting`, by what was seen last: these samples.
+    pub(super) fn donor(&self, samples: &[ClassSample], wanting: ClassId, at: u32) -> Option<ClassId> {
         let taker = samples.iter().position(|sample| sample.class == wanting)?;
-        self.by_ghost_hits(samples, taker).or_else(|| by_age(samples, taker))
+        let donors = || (0..samples.len()).filter(|&place| place != taker && can_give(&samples[place]));
+        let by_worth = donors()
+            .map(|place| (self.worth(samples, place, DOUBT), place))
+            .min_by(|a, b| a.0.total_cmp(&b.0))
+            .filter(|(worth, _)| worth * WORTH_RATIO < self.worth(samples, taker, 0.0));
+        let by_age = || {
+            let young = samples[taker].idle_secs?;
+            let quiet = donors().filter(|&place| at.saturating_sub(self.classes[place].busy_at) >= AGE_SECS_MIN);
+            let (old, donor) = quiet.filter_map(|place| Some((samples[place].idle_secs?, place))).max()?;
+            (old >= young.saturating_mul(AGE_RATIO) && old >= young + AGE_SECS_MIN).then_some(donor)
+        };
+        by_worth.map(|(_, place)| place).or_else(by_age).map(|place| samples[place].class)
     }
 
-    fn remember(&mut self, samples: &[ClassSample]) {
-        self.seen.resize(samples.len(), 0);
-        self.recent.resize(samples.len(), 0.0);
-        for ((sample, seen), recent) in samples.iter().zip(&mut self.seen).zip(&mut self.recent) {
-            let new = u32::try_from(sample.ghost_hits.wrapping_sub(*seen)).unwrap_or(u32::MAX);
-            *recent = *recent * MEMORY + f64::from(new);
-            *seen = sample.ghost_hits;
-        }
+    /// Hits that a page of the class makes, in the time that is remembered.
+    fn worth(&self, samples: &[ClassSample], place: usize, doubt: f64) -> f64 {
+        let sample = &samples[place];
+        let items_per_page = f64::from(sample.items) / f64::from(sample.pages.max(1));
+        (self.classes[place].recent + doubt) * items_per_page / sample.near()
     }
-
-    fn by_ghost_hits(&self, samples: &[ClassSample], taker: usize) -> Option<ClassId> {
-        if self.recent[taker] < GHOST_HITS_MIN {
-            return None;
-        }
-        let worth = |place: usize| self.recent[place] / f64::from(samples[place].pages.max(1));
-        let donors = (0..samples.len()).filter(|&place| place != taker && can_give(&samples[place]));
-        let donor = donors.min_by(|&a, &b| worth(a).total_cmp(&worth(b)))?;
-        (worth(donor) * WORTH_RATIO < worth(taker)).then_some(samples[donor].class)
-    }
-}
-
-fn by_age(samples: &[ClassSample], taker: usize) -> Option<ClassId> {
-    let young = samples[taker].idle_secs?;
-    let donors = samples.iter().enumerate().filter(|(place, sample)| *place != taker && can_give(sample));
-    let (old, donor) = donors.filter_map(|(_, sample)| Some((sample.idle_secs?, sample.class))).max_by_key(|d| d.0)?;
-    (old >= young.saturating_mul(AGE_RATIO) && old >= young + AGE_SECS_MIN).then_some(donor)
 }
 
 fn can_give(sample: &ClassSample) -> bool {
@@ -81,12 +114,13 @@ mod tests {
     use super::*;
     use crate::store::test_class;
 
-    /// A table of (number, pages, ghost hits, idle seconds).
+    /// A table of (number, pages, near misses, idle seconds): classes of 100 items to a page.
     fn samples(table: &[(u8, u32, u64, Option<u32>)]) -> Vec<ClassSample> {
-        let sample = |&(number, pages, ghost_hits, idle_secs)| ClassSample {
+        let sample = |&(number, pages, near_misses, idle_secs)| ClassSample {
             class: test_class(number),
             pages,
-            ghost_hits,
+            items: 100 * pages,
+            near_misses,
             evicted: 0,
             idle_secs,
         };
@@ -94,7 +128,9 @@ mod tests {
     }
 
     fn donor(table: &[(u8, u32, u64, Option<u32>)], wanting: u8) -> Option<u8> {
-        Automove::default().donor(&samples(table), test_class(wanting)).map(ClassId::number)
+        let (mut automove, samples) = (Automove::default(), samples(table));
+        automove.see(&samples, 100);
+        automove.donor(&samples, test_class(wanting), 100).map(ClassId::number)
     }
 
     #[test]
@@ -104,16 +140,19 @@ mod tests {
             (&[(1, 10, 0, Some(0)), (2, 10, 100, Some(0)), (3, 10, 50, Some(0))][..], 2, Some(1)),
             // Not its last page.
             (&[(1, 1, 0, Some(0)), (2, 10, 100, Some(0)), (3, 10, 20, Some(0))], 2, Some(3)),
-            // Not for a small difference.
+            // Not for a small difference, and not for few misses.
             (&[(1, 1, 0, Some(0)), (2, 10, 100, Some(0)), (3, 10, 90, Some(0))], 2, None),
+            (&[(1, 10, 0, Some(0)), (2, 10, 4, Some(0))], 2, None),
             // Per page.
             (&[(1, 100, 200, Some(0)), (2, 1, 100, Some(0)), (3, 10, 90, Some(0))], 2, Some(1)),
             // Not from one whose chunks are all held.
             (&[(1, 10, 0, None), (2, 10, 100, Some(0))], 2, None),
-            // Without ghost hits by age.
+            // Without near misses by age.
             (&[(1, 10, 0, Some(9)), (2, 1, 0, Some(1)), (3, 10, 0, Some(30))], 2, Some(3)),
             (&[(1, 10, 0, Some(9)), (2, 1, 0, Some(8))], 2, None),
             (&[(1, 10, 0, Some(1)), (2, 1, 0, Some(0))], 2, None),
+            // Not from one in which something happens.
+            (&[(1, 10, 1, Some(9)), (2, 1, 0, Some(0))], 2, None),
         ] {
             assert_eq!(donor(table, wanting), expected, "{table:?}");
         }
@@ -122,14 +161,17 @@ mod tests {
     #[test]
     fn what_was_long_ago_is_forgotten() {
         let mut automove = Automove::default();
-        let first = samples(&[(1, 10, 1000, Some(0)), (2, 10, 10, Some(0))]);
-        assert_eq!(automove.donor(&first, test_class(2)), None);
-        let mut hits = 10;
+        let mut hits = 1;
+        let mut ask = |hits| {
+            let samples = samples(&[(1, 10, 1000, Some(0)), (2, 10, hits, Some(0))]);
+            automove.see(&samples, 100);
+            automove.donor(&samples, test_class(2), 100)
+        };
+        assert_eq!(ask(hits), None);
         let given = (0..100).find(|_| {
-            hits += 10;
-            let now = samples(&[(1, 10, 1000, Some(0)), (2, 10, hits, Some(0))]);
-            automove.donor(&now, test_class(2)).is_some()
+            hits += 100;
+            ask(hits).is_some()
         });
-        assert!(given.is_some_and(|rounds| (3..40).contains(&rounds)), "{given:?}");
+        assert!(given.is_some_and(|rounds| (3..30).contains(&rounds)), "{given:?}");
     }
 }

@@ -11,7 +11,7 @@
 mod automove;
 
 use crate::clock::Clock;
-use crate::limits::{MAINTAIN_REST_MS, MAINTAIN_STEP_US};
+use crate::limits::{MAINTAIN_PAUSE_MS, MAINTAIN_REST_MS, MAINTAIN_STEP_US};
 use crate::store::{Local, Store, SweepCursor};
 use automove::Automove;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -27,19 +27,38 @@ pub fn run(store: &Store, clock: &Clock, mut local: Local, stop: &AtomicBool) {
     // Acquire: pairs with the release of whoever stops the daemon.
     while !stop.load(Ordering::Acquire) {
         let begun = Instant::now();
-        let moved = move_page(store, clock, &mut local, &mut automove);
+        let moved = move_pages(store, clock, &mut local, &mut automove);
         let round = step(store, clock, &mut local, &mut cursor) && !moved;
-        let rest = if round { Duration::from_millis(MAINTAIN_REST_MS) } else { begun.elapsed() * REST };
-        std::thread::park_timeout(rest);
+        // Slept, not parked: whoever calls meanwhile is heard after it, or calls would take more than their share.
+        std::thread::sleep((begun.elapsed() * REST).max(Duration::from_millis(MAINTAIN_PAUSE_MS)));
+        if round {
+            std::thread::park_timeout(Duration::from_millis(MAINTAIN_REST_MS));
+        }
     }
 }
 
-/// Moves a page to the class that has asked for one, if another is better without it; whether it did.
-fn move_page(store: &Store, clock: &Clock, local: &mut Local, automove: &mut Automove) -> bool {
-    let Some(wanting) = store.take_wanting() else { return false };
-    let now = clock.now();
-    let donor = automove.donor(&store.samples(now), wanting);
-    donor.is_some_and(|donor| store.move_page(local, donor, wanting, now))
+/// Moves pages to the classes that have asked for one, if others are better without them, for a step's time; whether any moved.
+fn move_pages(store: &Store, clock: &Clock, local: &mut Local, automove: &mut Automove) -> bool {
+    let begun = Instant::now();
+    let mut moved = false;
+    let mut wanting = store.take_wanting();
+    // Who is served last may not be served at all: each has its turn to be first.
+    let middle = wanting.iter().position(|&class| Some(class) > automove.served).unwrap_or(0);
+    wanting.rotate_left(middle);
+    for class in wanting {
+        let now = clock.now();
+        let samples = store.samples(now);
+        automove.see(&samples, now.tick.secs());
+        if let Some(donor) = automove.donor(&samples, class, now.tick.secs()) {
+            moved |= store.move_page(local, donor, class, now);
+            automove.gave(&store.samples(now), donor);
+            automove.served = Some(class);
+        }
+        if begun.elapsed() > Duration::from_micros(MAINTAIN_STEP_US) {
+            break;
+        }
+    }
+    moved
 }
 
 /// Sweeps for a step's time; whether everything has been seen.

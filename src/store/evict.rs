@@ -14,7 +14,7 @@ use super::queues::{ACTIVE_USES, ClassCounts, Move, kept};
 use super::table::Meta;
 use super::{Inner, Local};
 use crate::clock::Now;
-use crate::limits::{ASK_AFTER_MIN, DRAIN_TRIES_MAX, EVICT_BATCH, EVICT_SPARED_MAX, EVICT_STEPS_MAX, SWEEPS_MAX};
+use crate::limits::{ASK_AFTER_PART, DRAIN_TRIES_MAX, EVICT_BATCH, EVICT_SPARED_MAX, EVICT_STEPS_MAX, SWEEPS_MAX};
 use crate::settings::LruMode;
 use crate::stats::Block;
 use arrayvec::ArrayVec;
@@ -70,10 +70,10 @@ impl ClassGuard<'_> {
         (!filled.is_empty()).then(|| filled[turn % filled.len()])
     }
 
-    /// Asks for a page when as much as half a page has been evicted since the last time.
+    /// Asks for a page when an eighth of one has been evicted since the last time.
     fn ask_for_page(&mut self, evicted: u32, wants: &Wants) {
         self.state.evicted_since_asked += evicted;
-        if self.state.evicted_since_asked >= (self.class.chunks_per_page / 2).max(ASK_AFTER_MIN) {
+        if self.state.evicted_since_asked >= (self.class.chunks_per_page / ASK_AFTER_PART).max(1) {
             self.state.evicted_since_asked = 0;
             wants.note(self.class.id);
         }

@@ -8,11 +8,12 @@
 //!
 //! Not here: the decision (`maintain/automove.rs`, a pure function), and emptying a page chunk by chunk (`evict.rs`, `relocate.rs`).
 
+use super::queues::{NEAR_EPOCHS, NEAR_PART};
 use super::sizes::ClassId;
 use super::{Inner, Local, Store};
 use crate::clock::Now;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::Thread;
 
 /// What is told of a class to whoever decides where pages go.
@@ -22,34 +23,49 @@ pub struct ClassSample {
     pub class: ClassId,
     /// Pages it has.
     pub pages: u32,
-    /// Keys that came back after their item had been evicted from the class, since the start.
-    pub ghost_hits: u64,
+    /// Items that compete for them.
+    pub items: u32,
+    /// Since the start: keys that came back shortly after their item had been evicted, so that an eighth more items would have
+    /// made them hits.
+    pub near_misses: u64,
     /// Live items evicted from the class, since the start.
     pub evicted: u64,
     /// Seconds since its next victim was used; none if it has no victim.
     pub idle_secs: Option<u32>,
 }
 
+impl ClassSample {
+    /// The evictions within which a key must come back to count as a near miss.
+    #[must_use]
+    pub fn near(&self) -> f64 {
+        (f64::from(self.items) / f64::from(NEAR_PART)).max(f64::from(NEAR_EPOCHS))
+    }
+}
+
 /// How workers ask for pages.
 #[derive(Debug, Default)]
 pub(super) struct Wants {
-    /// The class that asked last, 0 for none.
-    class: AtomicU8,
+    /// The classes that have asked, a bit each.
+    classes: [AtomicU64; WANTS_WORDS],
     /// The maintainer has been woken and has not looked yet.
     called: AtomicBool,
     maintainer: OnceLock<Thread>,
 }
 
+const WANTS_WORDS: usize = 256 / 64;
+
 impl Wants {
     /// The class would like a page. Under its lock: only noted.
     pub(super) fn note(&self, class: ClassId) {
-        self.class.store(class.number(), Ordering::Relaxed);
+        let number = usize::from(class.number());
+        self.classes[number / 64].fetch_or(1 << (number % 64), Ordering::Relaxed);
     }
 
     /// Wakes the maintainer if a class has asked. No lock may be held.
     #[inline]
     pub(super) fn call(&self) {
-        if self.class.load(Ordering::Relaxed) != 0 && !self.called.swap(true, Ordering::Relaxed) {
+        let asked = self.classes.iter().any(|word| word.load(Ordering::Relaxed) != 0);
+        if asked && !self.called.load(Ordering::Relaxed) && !self.called.swap(true, Ordering::Relaxed) {
             self.maintainer.get().inspect(|thread| thread.unpark());
         }
     }
@@ -62,14 +78,13 @@ impl Store {
         let _ = self.inner.wants.maintainer.set(thread);
     }
 
-    /// The class that has asked for a page since this was asked last.
+    /// The classes that have asked for a page since this was asked last.
     #[must_use]
-    pub fn take_wanting(&self) -> Option<ClassId> {
+    pub fn take_wanting(&self) -> Vec<ClassId> {
         self.inner.wants.called.store(false, Ordering::Relaxed);
-        match self.inner.wants.class.swap(0, Ordering::Relaxed) {
-            0 => None,
-            number => self.inner.sizes.classes().find(|class| class.number() == number),
-        }
+        let asked: Vec<u64> = self.inner.wants.classes.iter().map(|word| word.swap(0, Ordering::Relaxed)).collect();
+        let has_asked = |class: &ClassId| asked[usize::from(class.number()) / 64] >> (class.number() % 64) & 1 != 0;
+        self.inner.sizes.classes().filter(has_asked).collect()
     }
 
     /// All classes, smallest chunks first.
@@ -82,7 +97,8 @@ impl Store {
             ClassSample {
                 class: class.id,
                 pages: guard.state.page_count,
-                ghost_hits: guard.state.ghost_hits,
+                items: guard.competing_count(),
+                near_misses: guard.state.near_misses,
                 evicted: guard.state.counts.evicted,
                 idle_secs,
             }

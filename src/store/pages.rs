@@ -51,7 +51,7 @@ pub(super) struct ClassState {
     pub(super) probation: Probation,
     pub(super) counts: ClassCounts,
     /// Keys that came back after their item had been evicted.
-    pub(super) ghost_hits: u64,
+    pub(super) near_misses: u64,
     /// Live items evicted since the class last asked for a page.
     pub(super) evicted_since_asked: u32,
 }

@@ -175,6 +175,24 @@ const SHARE_FIRST: u32 = SHARE_ALL / 10;
 const EPOCHS: u16 = 48;
 const _: () = assert!(EPOCHS < Ghost::EPOCH_MASK / 100, "few ghosts last until epochs are counted from zero again");
 
+/// A key that comes back within this many epochs has been missed *nearly*: an eighth more memory would have made it a hit. What a
+/// class's pages are worth is counted in these (`maintain/automove.rs`).
+pub(super) const NEAR_EPOCHS: u16 = EPOCHS / NEAR_PART;
+
+/// The part of a class's items that is evicted in [`NEAR_EPOCHS`].
+pub(super) const NEAR_PART: u16 = 8;
+
+/// How long after its eviction a key has come back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Returned {
+    /// A little more memory would have kept it: a near miss.
+    Near,
+    /// In time for the main queue.
+    InTime,
+    /// As good as new.
+    Late,
+}
+
 /// A marginal miss moves the boundary by two items, or 1/500 of them if that is more; a class of few items is taken for one of
 /// [`STEP_ITEMS_MIN`], so that one miss is not everything.
 const STEP_ITEMS_MIN: u32 = 32;
@@ -209,8 +227,8 @@ impl Probation {
         Ghost::new(from_main, self.epochs[usize::from(from_main)].number.wrapping_sub(EPOCHS / 4))
     }
 
-    /// A key comes back whose ghost was there. Whether that was in time for the main queue.
-    pub(super) fn returned(&mut self, ghost: Ghost, items: u32) -> bool {
+    /// A key comes back whose ghost was there: how much sooner it should have.
+    pub(super) fn returned(&mut self, ghost: Ghost, items: u32) -> Returned {
         let epoch = self.epochs[usize::from(ghost.is_from_main())];
         let age = epoch.number.wrapping_sub(ghost.epoch()) & Ghost::EPOCH_MASK;
         if age <= 1 {
@@ -221,7 +239,11 @@ impl Probation {
                 (self.share + step).min(SHARE_MAX)
             };
         }
-        age <= EPOCHS
+        match age {
+            _ if age <= NEAR_EPOCHS => Returned::Near,
+            _ if age <= EPOCHS => Returned::InTime,
+            _ => Returned::Late,
+        }
     }
 }
 
@@ -394,24 +416,28 @@ mod tests {
         let items = 4800;
         assert_eq!(probation.target(items), 479);
         let ghost = probation.evicted(false, items);
-        assert!(probation.returned(ghost, items));
+        assert_eq!(probation.returned(ghost, items), Returned::Near);
         assert!(probation.target(items) > 479, "HOT grows");
         let from_main = probation.evicted(true, items);
-        assert!(probation.returned(from_main, items));
+        assert_eq!(probation.returned(from_main, items), Returned::Near);
         assert_eq!(probation.target(items), 479, "and shrinks");
         for _ in 0..300 {
             probation.evicted(false, items);
         }
-        assert!(probation.returned(ghost, items), "in time for the main queue");
+        assert_eq!(probation.returned(ghost, items), Returned::Near, "an eighth more memory would do");
         assert_eq!(probation.target(items), 479, "but not at the margin");
-        assert!(probation.returned(from_main, items), "WARM's time has not gone on");
+        for _ in 0..items / 2 {
+            probation.evicted(false, items);
+        }
+        assert_eq!(probation.returned(ghost, items), Returned::InTime, "in time for the main queue");
+        assert_eq!(probation.returned(from_main, items), Returned::Near, "WARM's time has not gone on");
         for _ in 0..items + 200 {
             probation.evicted(false, items);
         }
-        assert!(!probation.returned(ghost, items), "too old");
+        assert_eq!(probation.returned(ghost, items), Returned::Late);
         let removed = probation.removed(false);
         let before = probation.target(items);
-        assert!(probation.returned(removed, items));
+        assert_eq!(probation.returned(removed, items), Returned::InTime);
         assert_eq!(probation.target(items), before);
     }
 

@@ -7,7 +7,7 @@
 //! it, and count in the queue of the largest class (memcached's `slab_chunk_max`).
 
 use super::arena::Unit;
-use crate::limits::{LARGEST_CHUNKS_PER_PAGE, PAGE_LEN_MAX, PAGE_LEN_MIN, PAGES_WANTED};
+use crate::limits::{LARGEST_CHUNK_LEN_MIN, LARGEST_CHUNKS_PER_PAGE, PAGE_LEN_MAX, PAGE_LEN_MIN, PAGES_WANTED};
 
 /// A class of chunks of one size. Numbered from 1; 0 is the pool of free pages, as in memcached's commands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -166,16 +166,16 @@ fn page_len_for(memory_len: u64) -> usize {
     wanted.next_power_of_two()
 }
 
-/// 8 bytes apart up to 128, then at most 6.25 % apart up to 2 KiB, then 12.5 %; each stretched to the longest chunk of which as many
-/// fit a page, so that pages have no tail to waste.
+/// 8 bytes apart up to 128, then at most 6.25 % apart up to 8 KiB, then 12.5 %; from 2 KiB on each stretched to the longest chunk of
+/// which as many fit a page, so that pages have no tail to waste.
 fn own_table(unit: Unit, page_len: usize) -> Vec<u32> {
-    let (unit, largest) = (unit.len(), page_len / LARGEST_CHUNKS_PER_PAGE);
+    let (unit, largest) = (unit.len(), (page_len / LARGEST_CHUNKS_PER_PAGE).max(LARGEST_CHUNK_LEN_MIN));
     let mut chunk_lens = Vec::new();
     let mut len = 40_usize.next_multiple_of(unit);
     while len < largest {
         let stretched = if len > 2048 { (page_len / (page_len / len)) / unit * unit } else { len };
         chunk_lens.push(stretched);
-        let step = if stretched < 2048 { stretched / 16 } else { stretched / 8 };
+        let step = if stretched < 8192 { stretched / 16 } else { stretched / 8 };
         len = (stretched + step.max(unit)) / unit * unit;
     }
     chunk_lens.push(largest);
@@ -235,7 +235,7 @@ mod tests {
             assert!(sizes.chunk_lens.windows(2).all(|pair| pair[0] < pair[1]));
             assert!(sizes.chunk_lens.iter().all(|&len| (len as usize).is_multiple_of(unit.len())));
             let largest = sizes.chunk_len(sizes.largest());
-            assert_eq!(sizes.chunks_per_page(sizes.largest()), LARGEST_CHUNKS_PER_PAGE);
+            assert!((2..=LARGEST_CHUNKS_PER_PAGE).contains(&sizes.chunks_per_page(sizes.largest())));
             for value_len in (0..largest - 400).step_by(37) {
                 let item = shape(20, value_len);
                 assert!(!sizes.is_large(item));
@@ -249,7 +249,9 @@ mod tests {
 
     #[test]
     fn a_small_memory_has_small_pages() {
-        for (mib, page_kib) in [(8, 64), (64, 64), (100, 128), (128, 128), (512, 512), (1024, 1024), (1 << 20, 1024)] {
+        for (mib, page_kib) in
+            [(8, 32), (32, 32), (64, 64), (100, 128), (128, 128), (512, 512), (1024, 1024), (1 << 20, 1024)]
+        {
             assert_eq!(page_len_for(mib << 20) >> 10, page_kib, "{mib} MiB");
         }
     }

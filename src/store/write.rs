@@ -14,6 +14,7 @@ use super::expiry::Moment;
 use super::hash::Hash;
 use super::item::{Chunk, Linked, Segment, piece_ids_len};
 use super::pages::Class;
+use super::queues::Returned;
 use super::sizes::{ClassId, ItemShape};
 use super::table::{BucketGuard, Ghost, Meta, Slot};
 use super::{Deadline, Inner, Local, Store};
@@ -674,13 +675,11 @@ impl Inner {
         let (deadline, ghost) = from;
         let mut segment = self.lru.segment_of_new(deadline, at.now);
         let mut class_guard = self.queueing_class(class, self.sizes.is_large(shape)).lock();
-        class_guard.state.ghost_hits += u64::from(ghost.is_some());
-        if let Some(ghost) = ghost
-            && segment == Segment::Hot
-            && self.lru.mode() == LruMode::S3Fifo
-        {
+        if let Some(ghost) = ghost {
             let items = class_guard.competing_count();
-            if class_guard.state.probation.returned(ghost, items) {
+            let returned = class_guard.state.probation.returned(ghost, items);
+            class_guard.state.near_misses += u64::from(returned == Returned::Near);
+            if returned != Returned::Late && segment == Segment::Hot && self.lru.mode() == LruMode::S3Fifo {
                 segment = Segment::Warm;
             }
         }
