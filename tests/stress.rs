@@ -589,6 +589,7 @@ fn threads_that_share_a_store_never_see_what_they_should_not() {
         item_len_max: 1 << 20,
         growth_factor: None,
         chunk_min: None,
+        chunk_max: None,
         with_cas: true,
         evict: true,
         lru: LruMode::Segmented,

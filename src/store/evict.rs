@@ -310,7 +310,7 @@ impl Inner {
     }
 
     /// Whether this chunk of the page still is one to look at: the page may have gone to the pool and come back meanwhile.
-    fn is_draining(&self, donor: &Class, page: PageId, index: u32) -> bool {
+    pub(super) fn is_draining(&self, donor: &Class, page: PageId, index: u32) -> bool {
         let page = self.arena.page(page);
         page.class() == Some(donor.id)
             && page.draining.load(Ordering::Relaxed)
@@ -350,7 +350,7 @@ impl Inner {
     }
 
     /// Evicts the item that has something in this chunk of a draining page.
-    fn drain_chunk(
+    pub(super) fn drain_chunk(
         &self,
         guard: &mut ClassGuard<'_>,
         local: &mut Local,

@@ -46,6 +46,11 @@ impl Wants {
         self.class.store(class.number(), Ordering::Relaxed);
     }
 
+    /// Wakes the maintainer.
+    pub(super) fn wake(&self) {
+        self.maintainer.get().inspect(|thread| thread.unpark());
+    }
+
     /// Wakes the maintainer if a class has asked. No lock may be held.
     #[inline]
     pub(super) fn call(&self) {
