@@ -466,6 +466,11 @@ fn memcacheds_classes_and_no_cas_change_nothing_else() {
 }
 
 #[test]
+fn pieces_of_four_kilobytes_change_nothing_else() {
+    run("short pieces", |config| config.chunk_max = Some(4 << 10));
+}
+
+#[test]
 fn a_strict_lru_evicts_the_least_recently_used_first() {
     let config = StoreConfig {
         memory_len: 1 << 20,

@@ -11,6 +11,7 @@ use super::item::{Chunk, Linked, Segment};
 use super::moves::Wants;
 use super::pages::{Class, ClassGuard};
 use super::queues::{ACTIVE_USES, ClassCounts, Move, kept};
+use super::relocate::Guards;
 use super::table::Meta;
 use super::{Inner, Local};
 use crate::clock::Now;
@@ -349,7 +350,7 @@ impl Inner {
         Some((page, guard.drain(&self.arena, &self.pool, page)))
     }
 
-    /// Evicts the item that has something in this chunk of a draining page.
+    /// Moves what a chunk of a draining page has of an item, or evicts the item.
     pub(super) fn drain_chunk(
         &self,
         guard: &mut ClassGuard<'_>,
@@ -366,10 +367,14 @@ impl Inner {
         let Some(id) = id.filter(|&id| self.arena.header(id).is_linked()) else { return };
         let queueing = self.queueing_class_of(id);
         if queueing.id == guard.class.id {
-            self.drain_item(guard, local, id, at, strays);
+            if !self.relocate_large(Guards::one(guard), local, (id, chunk), at, strays) {
+                self.drain_item(guard, local, id, at, strays);
+            }
         } else if let Some(mut queueing_guard) = queueing.try_lock() {
             // Looked at again: it may have been unlinked before its queue's class was locked.
-            if self.arena.header(id).is_linked() {
+            if self.arena.header(id).is_linked()
+                && !self.relocate_large(Guards::two(guard, &mut queueing_guard), local, (id, chunk), at, strays)
+            {
                 self.drain_item(&mut queueing_guard, local, id, at, strays);
             }
         }
@@ -389,8 +394,12 @@ impl Inner {
         if gone {
             return;
         }
+        let (header, dead) = (self.arena.header(id), self.is_dead(id, at));
+        let pinned = self.arena.is_pinned(id, self.class_of(id).chunk_len, header.value_len());
         // An item whose bucket is held just now stays, and with it the page, until it is freed in its own time.
         if self.remove_item(guard, &local.stats, id, at, Spare::Nothing, strays) {
+            local.stats.slab_reassign_inline_reclaim.add(u64::from(dead));
+            local.stats.slab_reassign_busy_deletes.add(u64::from(pinned && !dead));
             local.count_items(-1);
         }
     }

@@ -371,10 +371,35 @@ impl Arena {
     /// The id of a piece `offset` bytes into an item's head.
     pub(super) fn piece_id_at(&self, head: ItemId, offset: usize) -> ItemId {
         let place = self.place(head, offset, PIECE_ID_LEN);
-        // SAFETY: inside the arena by `place`; the ids of a large item's pieces are written before it is linked, and what
-        // vouches for the head keeps the chunk from being freed. Any bits are an id, which the arena checks.
+        // SAFETY: inside the arena by `place`; the ids of a large item's pieces are written before it is linked, or by
+        // `set_piece_id_at` while nobody may read them, and what vouches for the head keeps the chunk from being freed. Any bits
+        // are an id, which the arena checks.
         let bits = unsafe { place.cast::<u32>().read_unaligned() };
         ItemId::from_bits(bits).expect("a large item names its pieces")
+    }
+
+    /// The ids of a large item's pieces, as they lie in its head.
+    pub(super) fn piece_ids<'g>(&'g self, head: Linked<'g>, count: usize) -> &'g [u8] {
+        let place = self.place(head.id, self.header_len() + self.header(head.id).key_len(), count * PIECE_ID_LEN);
+        // SAFETY: inside the arena by `place`; a guard vouches for the head, and its ids change only under its bucket's guard
+        // together with its queue's, by `set_piece_id_at`, which is given the former exclusively.
+        unsafe { std::slice::from_raw_parts(place.as_ptr(), count * PIECE_ID_LEN) }
+    }
+
+    /// Names another piece in the head of a linked item whose value nobody has pinned. The caller holds its bucket, exclusively
+    /// (`_guard`), and the class in whose queue it is: between them everybody who reads such a name holds one or has a pin.
+    pub(super) fn set_piece_id_at<G>(&self, _guard: &mut G, head: ItemId, offset: usize, piece: ItemId) {
+        let place = self.place(head, offset, PIECE_ID_LEN);
+        // SAFETY: inside the arena by `place`; nobody reads these bytes meanwhile, by this function's contract.
+        unsafe { place.cast::<u32>().write_unaligned(piece.bits()) };
+    }
+
+    /// The data of a linked item's piece. `_guard` is its bucket's: pieces of linked items are never written to, and not freed
+    /// while that is held.
+    pub(super) fn piece_data<'g, G>(&'g self, piece: ItemId, len: usize, _guard: &'g G) -> &'g [u8] {
+        let place = self.place(piece, PIECE_HEADER_LEN, len);
+        // SAFETY: inside the arena by `place`; nobody writes these bytes while the guard is held, by this function's contract.
+        unsafe { std::slice::from_raw_parts(place.as_ptr(), len) }
     }
 
     /// The bytes of a pinned value: `offset` bytes into the chunk. The pin keeps them from being freed or changed.
