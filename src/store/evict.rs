@@ -107,7 +107,7 @@ impl Inner {
         (0..DRAIN_TRIES_MAX).find_map(|_| {
             let drained = self.release_unused_page(class)
                 || self.config.evict && self.drain_a_page(local, class, page_count_min, at);
-            drained.then(|| class.lock().take(&self.arena, &self.pool)).flatten()
+            drained.then(|| class.lock().take_instead(&self.arena, &self.pool)).flatten()
         })
     }
 
@@ -307,7 +307,7 @@ impl Inner {
             drop(guard);
             self.give_back_all(strays);
         }
-        self.pool.free_count() > 0
+        self.pool.has_page()
     }
 
     /// Whether this chunk of the page still is one to look at: the page may have gone to the pool and come back meanwhile.

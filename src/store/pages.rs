@@ -124,6 +124,17 @@ impl Pool {
         Some(page)
     }
 
+    /// A page that a class has just given back, for another: however many there may be, there are no more of them than before.
+    fn take_instead(&self, class: ClassId) -> Option<PageId> {
+        let mut state = self.state.lock(Rank::Pool);
+        if state.free.len() == 1 && state.kept_for.is_some_and(|other| other != class) {
+            return None;
+        }
+        let page = state.free.pop()?;
+        state.used += 1;
+        Some(page)
+    }
+
     /// Keeps the next free page for a class, or for nobody in particular.
     pub(super) fn keep_for(&self, class: Option<ClassId>) {
         self.state.lock(Rank::Pool).kept_for = class;
@@ -138,6 +149,12 @@ impl Pool {
     /// Pages that a class could have now.
     pub(super) fn free_count(&self) -> u32 {
         self.state.lock(Rank::Pool).free_count()
+    }
+
+    /// Whether there is a page at all: within the limit, or given back by a class.
+    pub(super) fn has_page(&self) -> bool {
+        let state = self.state.lock(Rank::Pool);
+        state.free_count() > 0 || !state.free.is_empty()
     }
 
     /// Sets how many pages there may be. What is beyond that goes in time: see [`Pool::excess`].
@@ -237,16 +254,31 @@ impl ClassGuard<'_> {
         self.own(arena, id)
     }
 
+    /// [`ClassGuard::take`] after a page has been taken from another class for this one: also where there are too many
+    /// pages and the pool has none for anybody.
+    pub(super) fn take_instead(&mut self, arena: &Arena, pool: &Pool) -> Option<Chunk> {
+        if let Some(chunk) = self.take(arena, pool) {
+            return Some(chunk);
+        }
+        let page = pool.take_instead(self.class.id)?;
+        self.begin_carving(arena, page);
+        self.take(arena, pool)
+    }
+
     /// Takes a page from the pool for the class to carve, if it has none; whether it did.
     pub(super) fn claim_page(&mut self, arena: &Arena, pool: &Pool) -> bool {
         if self.state.carving.is_some() {
             return false;
         }
         let Some(page) = pool.take(arena, self.class.id) else { return false };
+        self.begin_carving(arena, page);
+        true
+    }
+
+    fn begin_carving(&mut self, arena: &Arena, page: PageId) {
         arena.page(page).set_class(Some(self.class.id));
         self.state.carving = Some(page);
         self.state.page_count += 1;
-        true
     }
 
     /// Puts up to `count` chunks of the page being carved into the free list; whether that page is all carved now.
