@@ -367,7 +367,7 @@ fn with_automove_off_no_page_moves_by_itself() {
         server.clock.advance(100_000);
         // The first page of a class without any is taken from another; from there on it evicts its own, and asks for more.
         let store = |client: &mut Client| (0..500).for_each(|n| set(client, &format!("new{n}"), 3000));
-        let mut new_pages = |client: &mut Client| {
+        let new_pages = |client: &mut Client| {
             store(client);
             let slabs = rows(client, "stats slabs");
             let pages = |class: u8| slabs.get(&format!("{class}:total_pages")).map_or(0, |n| n.parse::<u64>().unwrap());

@@ -289,7 +289,7 @@ impl Inner {
         donor.is_some_and(|(_, donor)| self.drain_page_of(local, donor, at))
     }
 
-    /// Empties one page of a class; whether the pool has one now.
+    /// Empties one page of a class; whether one can be had for it, or the pool has one.
     pub(super) fn drain_page_of(&self, local: &mut Local, donor: &Class, at: Moment) -> bool {
         let Some((page, chunk_count)) = self.begin_drain(donor) else { return false };
         local.stats.slabs_moved.add(1);
@@ -307,7 +307,8 @@ impl Inner {
             drop(guard);
             self.give_back_all(strays);
         }
-        self.pool.has_page()
+        // While there are too many pages the pool has none, but another one may be had for the one that has gone.
+        self.pool.free_count() > 0 || !self.is_draining(donor, page, 0)
     }
 
     /// Whether this chunk of the page still is one to look at: the page may have gone to the pool and come back meanwhile.

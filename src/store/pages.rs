@@ -130,7 +130,8 @@ impl Pool {
         if state.free.len() == 1 && state.kept_for.is_some_and(|other| other != class) {
             return None;
         }
-        let page = state.free.pop()?;
+        // The very page may have gone on to the system meanwhile.
+        let page = state.free.pop().or_else(|| state.let_go.pop())?;
         state.used += 1;
         Some(page)
     }
@@ -149,12 +150,6 @@ impl Pool {
     /// Pages that a class could have now.
     pub(super) fn free_count(&self) -> u32 {
         self.state.lock(Rank::Pool).free_count()
-    }
-
-    /// Whether there is a page at all: within the limit, or given back by a class.
-    pub(super) fn has_page(&self) -> bool {
-        let state = self.state.lock(Rank::Pool);
-        state.free_count() > 0 || !state.free.is_empty()
     }
 
     /// Sets how many pages there may be. What is beyond that goes in time: see [`Pool::excess`].
