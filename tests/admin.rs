@@ -90,10 +90,13 @@ fn a_page_moves_where_it_is_told_and_nothing_in_it_is_lost() {
         set(&mut client, &format!("key{n}"), 1000);
     }
     // Room in the class itself: for what moves it takes no page.
-    for n in 2000..4000 {
-        client.exchange(format!("delete key{}\r\n", if n % 2 == 0 { n } else { n - 2000 }).as_bytes(), b"DELETED\r\n");
+    for n in 2000..4000_usize {
+        client.exchange(
+            format!("delete key{}\r\n", if n.is_multiple_of(2) { n } else { n - 2000 }).as_bytes(),
+            b"DELETED\r\n",
+        );
     }
-    let is_kept = |n: &usize| (*n < 2000) == (n % 2 == 0);
+    let is_kept = |n: &usize| (*n < 2000) == n.is_multiple_of(2);
     let from = fullest(&mut client);
     let (before, to) = (pages(&mut client, from), from + 9);
     assert!(before > 10);
@@ -219,13 +222,13 @@ fn moves_under_load_lose_nothing_and_are_no_error() {
     let server = Server::start_with(|settings| (settings.memory_len, settings.threads) = (256 << 20, 2));
     let mut client = server.connect();
     let lens = [100, 1000, 9000];
-    let len_of = |n: usize| if n % 97 == 0 { 200_000 } else { lens[n % 3] };
+    let len_of = |n: usize| if n.is_multiple_of(97) { 200_000 } else { lens[n % 3] };
     let keys: Vec<(String, usize)> = (0..4000).map(|n| (format!("key{n}"), len_of(n / 2))).collect();
     for (key, len) in &keys {
         set(&mut client, key, *len);
     }
     // Every second one goes: then there is room for what moves, as long as a page that is taken is given back.
-    let (keys, gone): (Vec<_>, Vec<_>) = keys.into_iter().enumerate().partition(|(n, _)| n % 2 == 0);
+    let (keys, gone): (Vec<_>, Vec<_>) = keys.into_iter().enumerate().partition(|(n, _)| n.is_multiple_of(2));
     let keys: Vec<_> = keys.into_iter().map(|(_, key)| key).collect();
     for (_, (key, _)) in gone {
         client.exchange(format!("delete {key}\r\n").as_bytes(), b"DELETED\r\n");

@@ -470,7 +470,8 @@ fn memcacheds_classes_and_no_cas_change_nothing_else() {
 
 #[test]
 fn pieces_of_four_kilobytes_change_nothing_else() {
-    run("short pieces", |config| config.chunk_max = Some(4 << 10));
+    // A head, a piece and the rest are of three classes, and pages have a mebibyte.
+    run("short pieces", |config| (config.chunk_max, config.memory_len) = (Some(4 << 10), 16 << 20));
 }
 
 #[test]
