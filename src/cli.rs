@@ -60,13 +60,8 @@ fn run(settings: Settings) -> Result<(), (String, u8)> {
     if settings.prefault && !process::has_huge_pages() {
         return Err(os("-L/--enable-largepages: this system has no huge pages, or has them switched off".to_owned()));
     }
-    let mut settings = settings;
-    if settings.lock_memory && !process::allow_locking() {
-        // Locked up to a limit, the daemon would fail at the first mapping beyond it.
-        log::warn!(
-            "-k/--lock-memory: memory is not locked: it needs LimitMEMLOCK=infinity (ulimit -l unlimited), or root"
-        );
-        settings.lock_memory = false;
+    if settings.lock_memory {
+        process::allow_locking();
     }
     let bound = server::bind(settings).map_err(|error| os(process::reason(&error)))?;
     if let Some(identity) = identity {
@@ -76,7 +71,10 @@ fn run(settings: Settings) -> Result<(), (String, u8)> {
     let running =
         bound.start(Clock::system()).map_err(|error| os(format!("cannot start: {}", process::reason(&error))))?;
     if locks && let Err(error) = process::lock_memory() {
-        log::warn!("-k/--lock-memory: memory is not locked: {}", process::reason(&error));
+        let why = process::reason(&error);
+        log::warn!(
+            "-k/--lock-memory: memory is not locked: {why} (LimitMEMLOCK=infinity or ulimit -l unlimited helps)"
+        );
     }
     eprintln!("{}", loud_line(&running.daemon().settings, running.local_addrs()));
     let waited = signals.wait();

@@ -125,16 +125,16 @@ pub fn has_huge_pages() -> bool {
     said.is_ok_and(|said| !said.contains("[never]"))
 }
 
-/// Lets as much memory be locked as there is, if need be; as far as the process has the right to, whether that is so.
-#[must_use]
-pub fn allow_locking() -> bool {
-    let unlimited = |limit| limit == nix::sys::resource::RLIM_INFINITY;
-    let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_MEMLOCK) else { return false };
-    if unlimited(soft) {
-        return true;
+/// Lets as much memory be locked as there is, as far as the process has the right to; to be called before that is given up.
+pub fn allow_locking() {
+    if let Ok((_, hard)) = getrlimit(Resource::RLIMIT_MEMLOCK) {
+        let all = nix::sys::resource::RLIM_INFINITY;
+        // Whoever may not raise the hard limit still has that much; whether it is enough is seen when memory is locked: the
+        // system compares it with all that is mapped, so it is not found out later, at some mapping.
+        if setrlimit(Resource::RLIMIT_MEMLOCK, all, all).is_err() {
+            let _ = setrlimit(Resource::RLIMIT_MEMLOCK, hard, hard);
+        }
     }
-    let all = nix::sys::resource::RLIM_INFINITY;
-    (unlimited(hard) || geteuid().is_root()) && setrlimit(Resource::RLIMIT_MEMLOCK, all, all).is_ok()
 }
 
 /// Locks what is resident and what will be, each page as it is touched: populating all that is mapped, as locking without that
