@@ -6,6 +6,7 @@
 //!
 //! It does *not* keep anything: when the daemon runs, only settings are left.
 
+mod extended;
 mod flags;
 
 pub use flags::parse;
@@ -56,12 +57,25 @@ fn run(settings: Settings) -> Result<(), (String, u8)> {
     let descriptors = settings.conn_limit + DESCRIPTORS_OF_OURS + DESCRIPTORS_PER_THREAD * settings.threads;
     process::allow_descriptors(descriptors as u64).map_err(|why| os(format!("-c/--conn-limit: {why}")))?;
 
+    if settings.prefault && !process::has_huge_pages() {
+        return Err(os("-L/--enable-largepages: this system has no huge pages, or has them switched off".to_owned()));
+    }
+    if settings.lock_memory {
+        process::allow_locking();
+    }
     let bound = server::bind(settings).map_err(|error| os(process::reason(&error)))?;
     if let Some(identity) = identity {
         step_down(&identity, bound.settings()).map_err(os)?;
     }
+    let locks = bound.settings().lock_memory;
     let running =
         bound.start(Clock::system()).map_err(|error| os(format!("cannot start: {}", process::reason(&error))))?;
+    if locks && let Err(error) = process::lock_memory() {
+        let why = process::reason(&error);
+        log::warn!(
+            "-k/--lock-memory: memory is not locked: {why} (LimitMEMLOCK=infinity or ulimit -l unlimited helps)"
+        );
+    }
     eprintln!("{}", loud_line(&running.daemon().settings, running.local_addrs()));
     let waited = signals.wait();
     running.stop();

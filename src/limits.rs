@@ -40,8 +40,15 @@ pub const ITEM_LEN_MAX: usize = 1 << 30;
 /// Smallest `-m`, in bytes: a few pages, so that every size has somewhere to go.
 pub const MEMORY_LEN_MIN: u64 = 8 << 20;
 
+/// Smallest `--memory-max`, in bytes: the least `-m`, and as much again for everything else.
+pub const PROCESS_LEN_MIN: u64 = 2 * MEMORY_LEN_MIN;
+
 /// Largest `-m`, in bytes: what a 32-bit handle can name in its largest unit of 512 bytes.
 pub const MEMORY_LEN_MAX: u64 = 1 << 40;
+
+/// What `cache_memlimit` can raise the memory to, as a multiple of what it was at the start. Room for it is address space.
+/// (Under Miri it would be memory.)
+pub const MEMORY_GROWTH_MAX: u64 = if cfg!(miri) { 1 } else { 16 };
 
 /// Values at least this long are pinned and written from the arena; shorter ones are copied under the bucket lock. Less than what
 /// any value in pieces has.
@@ -68,6 +75,9 @@ pub const ASK_AFTER_PART: u32 = 8;
 
 /// Pages that are emptied, at most, to have one for a class.
 pub const DRAIN_TRIES_MAX: usize = 4;
+
+/// Slices of a page that is carved to its end, at most, before its class is given another.
+pub const CARVE_TRIES_MAX: usize = PAGE_LEN_MAX / 40 / EVICT_STEPS_MAX + 8;
 
 /// Chunks looked at in one slice of a sweep.
 pub const SWEEP_SLICE: u32 = 64;
@@ -103,6 +113,12 @@ pub const MAINTAIN_PAUSE_MS: u64 = 1;
 
 /// Microseconds of work in one step of the maintainer.
 pub const MAINTAIN_STEP_US: u64 = 200;
+
+/// Milliseconds between two looks at a page that is being emptied and in which something is held.
+pub const MOVE_RETRY_MS: u64 = 10;
+
+/// Milliseconds between two looks at how much memory the process has, where that is bounded.
+pub const MEMORY_LOOK_MS: u64 = 10;
 
 /// Milliseconds the maintainer rests when all there was to do is done.
 pub const MAINTAIN_REST_MS: u64 = 500;
@@ -187,6 +203,15 @@ pub const ACCEPT_BACKOFF_MS: u64 = 50;
 
 /// Most worker threads.
 pub const THREADS_MAX: usize = 1024;
+
+/// Whether a chunk has room for the head of an item of `item_len` bytes in pieces of its own length: with a header, the longest
+/// key, and four bytes for each piece.
+#[must_use]
+pub const fn chunk_names_pieces(chunk_len: usize, item_len: usize) -> bool {
+    // A header, a CAS number and a count of pins; and the piece's own header.
+    let (head_len, piece_head_len) = (40 + KEY_LEN_MAX, 24);
+    chunk_len > head_len && (item_len / (chunk_len - piece_head_len) + 1) * 4 + head_len <= chunk_len
+}
 
 const _: () = assert!(KEY_LEN_MAX <= u8::MAX as usize);
 const _: () = assert!(PIN_VALUE_MIN + REPLY_HEAD_LEN_MAX <= OUTPUT_LEN_MAX / 4);

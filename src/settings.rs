@@ -1,6 +1,6 @@
 //! What is meant: the daemon's settings, validated, without a word of how they were written on a command line.
 
-use crate::limits::{ITEM_LEN_MAX, MEMORY_LEN_MAX, MEMORY_LEN_MIN, THREADS_MAX};
+use crate::limits::{ITEM_LEN_MAX, MEMORY_LEN_MAX, MEMORY_LEN_MIN, PAGE_LEN_MAX, THREADS_MAX, chunk_names_pieces};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -41,6 +41,16 @@ pub struct Settings {
     pub lru: LruMode,
     /// What can be tuned of it.
     pub lru_tuning: LruTuning,
+    /// What the maintainer does.
+    pub background: Background,
+    /// `-L`: the memory for items is made resident at the start, in huge pages.
+    pub prefault: bool,
+    /// `-k`: nothing that is resident is ever paged out.
+    pub lock_memory: bool,
+    /// `--memory-max`: bytes for the whole process; items give way.
+    pub process_len_max: Option<u64>,
+    /// `-o slab_chunk_max`: bytes of the largest chunk in memcached's class table.
+    pub chunk_max: Option<usize>,
     /// `-o idle_timeout`: close TCP connections idle this long.
     pub idle_timeout: Option<Duration>,
     /// `-u`: whom root becomes; none is `nobody`. The server itself does not look at it, the start-up of the daemon does.
@@ -76,6 +86,12 @@ impl Settings {
         if self.growth_factor.is_some_and(|factor| !factor.is_finite() || factor <= 1.0) || self.chunk_min == Some(0) {
             return refuse("the growth factor must be above 1, the smallest chunk above 0");
         }
+        let chunk_max_is_good = |chunk_max: usize| {
+            PAGE_LEN_MAX.is_multiple_of(chunk_max.max(1)) && chunk_names_pieces(chunk_max, self.item_len_max)
+        };
+        if self.chunk_max.is_some_and(|chunk_max| !chunk_max_is_good(chunk_max)) {
+            return refuse("the largest chunk must divide a page and have room to name all pieces of the largest item");
+        }
         if !self.lru_tuning.is_sound() {
             return refuse("hot and warm must have at most PCT_MAX percent together, and factors above 0");
         }
@@ -102,6 +118,11 @@ impl Default for Settings {
             verbosity: 0,
             lru: LruMode::default(),
             lru_tuning: LruTuning::default(),
+            background: Background::default(),
+            prefault: false,
+            lock_memory: false,
+            process_len_max: None,
+            chunk_max: None,
             idle_timeout: None,
             user: None,
         }
@@ -167,6 +188,67 @@ impl LruTuning {
 impl Default for LruTuning {
     fn default() -> Self {
         Self { hot_pct: 20, warm_pct: 40, hot_max_factor: 0.2, warm_max_factor: 2.0, temporary_ttl: None }
+    }
+}
+
+/// Whether pages move between classes by themselves.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Automove {
+    /// They do not.
+    Off,
+    /// Where that helps, if it is clear.
+    #[default]
+    Normal,
+    /// To whoever evicts, from whoever can do without best.
+    Aggressive,
+}
+
+impl Automove {
+    /// As in memcached: 0, 1 and 2.
+    #[must_use]
+    pub fn from_number(number: u64) -> Option<Self> {
+        [Self::Off, Self::Normal, Self::Aggressive].get(usize::try_from(number).ok()?).copied()
+    }
+}
+
+/// How the maintainer goes about its work, at the start (`-o`) and later (`slabs automove`, `lru_crawler`).
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Background {
+    /// Pages may be moved: `-o no_slab_reassign` is no.
+    pub reassign: bool,
+    /// By themselves, too.
+    pub automove: Automove,
+    /// memcached's measure of age; kept and told, slabd has its own.
+    pub automove_ratio: f64,
+    /// memcached's number of rounds; kept and told, slabd has its own.
+    pub automove_window: u32,
+    /// Dead items are swept away in the background.
+    pub crawler: bool,
+    /// Microseconds of rest, at least, between two steps of that.
+    pub crawler_sleep_us: u32,
+    /// Items of a class looked at, at most, in a crawl that is asked for; 0 is all.
+    pub crawler_tocrawl: u32,
+}
+
+impl Background {
+    /// Longest rest of the crawler.
+    pub const CRAWLER_SLEEP_US_MAX: u32 = 1_000_000;
+
+    /// memcached's bounds of the window.
+    pub const WINDOWS: std::ops::RangeInclusive<u32> = 3..=1800;
+}
+
+impl Default for Background {
+    fn default() -> Self {
+        Self {
+            reassign: true,
+            automove: Automove::Normal,
+            automove_ratio: 0.8,
+            automove_window: 10,
+            crawler: true,
+            crawler_sleep_us: 100,
+            crawler_tocrawl: 0,
+        }
     }
 }
 

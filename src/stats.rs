@@ -147,7 +147,19 @@ counters! {
     direct_reclaims: count,
     /// Live items moved out of a page that was emptied.
     slab_reassign_rescues: count,
-    /// Chunks the maintainer's sweep has looked at.
+    /// Pieces of large values moved out of such a page.
+    slab_reassign_chunk_rescues: count,
+    /// Dead items found in such a page.
+    slab_reassign_inline_reclaim: count,
+    /// Chunks that were held by somebody when all of such a page had been looked at.
+    slab_reassign_busy_items: count,
+    /// Items evicted from such a page though a reader had them.
+    slab_reassign_busy_deletes: count,
+    /// Items of such a page for which no chunk could be had.
+    slab_reassign_busy_nomem: count,
+    /// Crawls begun, and rounds of the background sweep that found something to look at.
+    lru_crawler_starts: count,
+    /// Items the maintainer's sweep has looked at.
     crawler_items_checked: count,
     /// Dead items the maintainer's sweep has removed.
     crawler_reclaimed: count,

@@ -29,6 +29,7 @@ fn storing_never_pauses_while_the_index_grows_to_five_million_items() {
         item_len_max: 1 << 20,
         growth_factor: None,
         chunk_min: None,
+        chunk_max: None,
         with_cas: true,
         evict: false,
         lru: LruMode::default(),

@@ -291,6 +291,7 @@ fn every_history_of_one_key_has_an_order_that_explains_it() {
         item_len_max: 1 << 20,
         growth_factor: None,
         chunk_min: None,
+        chunk_max: None,
         with_cas: true,
         evict: false,
         lru: LruMode::Segmented,

@@ -22,6 +22,7 @@ impl Cache {
             item_len_max: 1 << 20,
             growth_factor: None,
             chunk_min: None,
+            chunk_max: None,
             with_cas: true,
             evict: true,
             lru,

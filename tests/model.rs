@@ -292,7 +292,7 @@ impl Model {
         let (now, which) = (self.now(), self.rng.usize(0..3));
         let text = [b"7".to_vec(), b"12345678901234567890".to_vec()][self.rng.usize(0..2)].clone();
         let before = self.alive(key).cloned();
-        if before.as_ref().is_some_and(|twin| twin.value.len() >= PIN_VALUE_MIN) {
+        if before.as_ref().is_some_and(|twin| twin.value.len() >= IN_PIECES_MIN) {
             // May be in pieces, and then is no number: nothing to compare.
             return;
         }
@@ -377,6 +377,9 @@ impl Model {
     }
 }
 
+/// No shorter value is in pieces in any of the stores here.
+const IN_PIECES_MIN: usize = 3700;
+
 fn env(name: &str, default: u64) -> u64 {
     std::env::var(name).ok().and_then(|value| value.parse().ok()).unwrap_or(default)
 }
@@ -400,6 +403,7 @@ fn run_with(name: &str, change: impl Fn(&mut StoreConfig), modes_change: bool) {
             item_len_max: 1 << 20,
             growth_factor: None,
             chunk_min: None,
+            chunk_max: None,
             with_cas: true,
             evict: true,
             lru: LruMode::default(),
@@ -465,12 +469,19 @@ fn memcacheds_classes_and_no_cas_change_nothing_else() {
 }
 
 #[test]
+fn pieces_of_four_kilobytes_change_nothing_else() {
+    // A head, a piece and the rest are of three classes, and pages have a mebibyte.
+    run("short pieces", |config| (config.chunk_max, config.memory_len) = (Some(4 << 10), 16 << 20));
+}
+
+#[test]
 fn a_strict_lru_evicts_the_least_recently_used_first() {
     let config = StoreConfig {
         memory_len: 1 << 20,
         item_len_max: 1 << 20,
         growth_factor: None,
         chunk_min: None,
+        chunk_max: None,
         with_cas: true,
         evict: true,
         lru: LruMode::Flat,

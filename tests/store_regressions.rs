@@ -35,6 +35,7 @@ impl Bench {
             item_len_max: 1 << 20,
             growth_factor: None,
             chunk_min: None,
+            chunk_max: None,
             with_cas: true,
             evict,
             lru: LruMode::Segmented,

@@ -12,7 +12,8 @@ use slabd::limits::PIN_VALUE_MIN;
 use slabd::settings::LruMode;
 use slabd::stats::Registry;
 use slabd::store::{
-    Condition, Deadline, Draft, Local, Pinned, Refused, Reservation, Side, Store, StoreConfig, Stored, Value,
+    ClassSet, Condition, Crawl, Deadline, Draft, Local, PageMove, Pinned, Refused, Reservation, Shrinking, Side, Step,
+    Store, StoreConfig, Stored, SweepCursor, Value,
 };
 use std::collections::HashMap;
 use std::sync::Mutex;
@@ -494,6 +495,41 @@ impl Worker<'_> {
     }
 }
 
+/// What the maintainer does, all at once and all the time: pages that somebody moves, crawls, more memory and less.
+fn night_shift(shared: &Shared<'_>, mut local: Local, mut rng: fastrand::Rng) -> Local {
+    let _stop = StopAll(&shared.stop);
+    let (store, memory_len) = (shared.store, shared.store.memory_len());
+    let class_count = i32::try_from(store.classes(shared.clock.now()).len()).expect("few");
+    let (mut moving, mut crawl) = (None::<PageMove>, None::<Crawl>);
+    let (mut shrinking, mut cursor) = (Shrinking::default(), SweepCursor::default());
+    while !shared.stop.load(Ordering::Relaxed) {
+        let now = shared.clock.now();
+        let _ = store.ask_reassign(rng.i32(-1..=class_count), rng.i32(0..=class_count));
+        moving = moving.or_else(|| store.take_reassign());
+        if let Some(page_move) = &mut moving
+            && store.step_reassign(&mut local, page_move, now) == Step::Done
+        {
+            moving = None;
+        }
+        if rng.u8(..) == 0 {
+            let _ = store.set_memory_len(memory_len * rng.u64(1..=8) / 4);
+            let _ = store.ask_crawl(ClassSet::ALL);
+        }
+        let _ = store.step_shrink(&mut local, &mut shrinking, now);
+        let _ = store.sweep(&mut local, &mut cursor, now);
+        crawl = crawl.or_else(|| store.take_crawl());
+        if let Some(under_way) = &mut crawl
+            && !store.crawl(&mut local, under_way, now)
+        {
+            crawl = None;
+        }
+        if rng.u8(..) < 16 {
+            std::thread::yield_now();
+        }
+    }
+    local
+}
+
 /// Runs threads on one store, then counts it over.
 fn run(name: &str, seed: u64, secs: f64, config: &StoreConfig) {
     let mut rng = fastrand::Rng::with_seed(seed);
@@ -537,6 +573,7 @@ fn run(name: &str, seed: u64, secs: f64, config: &StoreConfig) {
                 })
             })
             .collect();
+        let night = scope.spawn(|| night_shift(&shared, store.local(registry.register()), rng.fork()));
         let end = Instant::now() + Duration::from_secs_f64(secs);
         while Instant::now() < end && !shared.stop.load(Ordering::Relaxed) {
             std::thread::sleep(Duration::from_millis(10));
@@ -549,13 +586,19 @@ fn run(name: &str, seed: u64, secs: f64, config: &StoreConfig) {
             locals.push(local);
             tally.add(&part);
         }
+        locals.push(night.join().expect("the night shift found something wrong"));
     });
     shared.handed_over.lock().expect("no thread panicked").clear();
     let census = store.audit(&locals.iter().collect::<Vec<_>>());
     let totals = registry.totals();
     assert_eq!(census.held, 0, "all pins and reservations are given back, and so must be their chunks");
     assert_eq!((totals.curr_items, totals.bytes), (census.items, census.bytes), "the counters are right");
-    println!("{name}: {tally:?}, {} evictions, {} pages moved", totals.evictions, totals.slabs_moved);
+    let (moved, rescued) = (totals.slabs_moved, totals.slab_reassign_rescues);
+    let pieces = totals.slab_reassign_chunk_rescues;
+    println!(
+        "{name}: {tally:?}, {} evictions, {moved} pages moved, {rescued} items and {pieces} pieces with them",
+        totals.evictions
+    );
     assert!(tally.steps < 1000 || tally.hits > 0 && tally.stored > 0, "nothing was stored or nothing found");
 }
 
@@ -589,6 +632,7 @@ fn threads_that_share_a_store_never_see_what_they_should_not() {
         item_len_max: 1 << 20,
         growth_factor: None,
         chunk_min: None,
+        chunk_max: None,
         with_cas: true,
         evict: true,
         lru: LruMode::Segmented,
@@ -601,6 +645,7 @@ fn threads_that_share_a_store_never_see_what_they_should_not() {
         ("sixteen pages", StoreConfig { memory_len: 16 << 20, ..base.clone() }),
         ("one queue", StoreConfig { lru: LruMode::Flat, ..base.clone() }),
         ("memcached's classes", StoreConfig { growth_factor: Some(1.25), with_cas: false, ..base.clone() }),
+        ("short pieces", StoreConfig { chunk_max: Some(4 << 10), ..base.clone() }),
         ("no eviction", StoreConfig { evict: false, ..base }),
     ];
     let share = secs / f64::from(u32::try_from(runs.len()).expect("a few"));

@@ -17,6 +17,7 @@ pub(crate) fn daemon(memory_len: u64) -> Daemon {
         item_len_max: 1 << 20,
         growth_factor: None,
         chunk_min: None,
+        chunk_max: None,
         with_cas: true,
         evict: true,
         lru: LruMode::default(),

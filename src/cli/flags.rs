@@ -3,13 +3,13 @@
 //! Values are taken as text and read here, not by clap, so that every refusal has the same form: one line, the option
 //! first. It has *no* effect but looking up the names in `-l`.
 
-use crate::limits::{ITEM_LEN_MAX, MEMORY_LEN_MAX, MEMORY_LEN_MIN, THREADS_MAX};
-use crate::settings::{LruMode, LruTuning, Settings, UnixSocket};
+use super::extended::{check_chunk_max, extended};
+use crate::limits::{ITEM_LEN_MAX, MEMORY_LEN_MAX, MEMORY_LEN_MIN, PROCESS_LEN_MIN, THREADS_MAX};
+use crate::settings::{Settings, UnixSocket};
 use clap::{ArgAction, Parser};
 use std::ffi::OsString;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
-use std::time::Duration;
 
 /// A memcached-protocol cache daemon.
 #[derive(Debug, Parser)]
@@ -35,6 +35,15 @@ pub(super) struct Flags {
     /// Memory for items, in megabytes
     #[arg(short, long, value_name = "MB", default_value = "64")]
     memory_limit: String,
+    /// Megabytes for the whole process, connections' buffers and index included: items give way (ours) [default: no bound]
+    #[arg(long, value_name = "MB")]
+    memory_max: Option<String>,
+    /// Take all memory for items at the start, in huge pages
+    #[arg(short = 'L', long)]
+    enable_largepages: bool,
+    /// Never page anything out that is resident
+    #[arg(short = 'k', long)]
+    lock_memory: bool,
     /// Refuse to store when memory is full, rather than evict
     #[arg(short = 'M', long)]
     disable_evictions: bool,
@@ -70,7 +79,9 @@ pub(super) struct Flags {
     verbose: u8,
     /// Further options, separated by commas: idle_timeout=SECONDS, lru_mode=flat|segmented|s3fifo, hot_lru_pct=PERCENT,
     /// warm_lru_pct=PERCENT, hot_max_factor=FACTOR, warm_max_factor=FACTOR, temporary_ttl=SECONDS, lru_maintainer,
-    /// no_lru_maintainer, modern, no_modern
+    /// no_lru_maintainer, slab_reassign, no_slab_reassign, slab_automove=0|1|2, no_slab_automove, slab_automove_ratio=RATIO,
+    /// slab_automove_window=ROUNDS, slab_chunk_max=KB, lru_crawler, no_lru_crawler, lru_crawler_sleep=MICROSECONDS,
+    /// lru_crawler_tocrawl=ITEMS, modern, no_modern
     #[arg(short = 'o', long, value_name = "LIST")]
     extended: Vec<String>,
 }
@@ -126,6 +137,9 @@ pub(super) fn settings_of(flags: &Flags) -> Result<(Settings, Vec<String>), Stri
     for list in &flags.extended {
         extended(list, &mut settings)?;
     }
+    settings.lock_memory = flags.lock_memory;
+    whole_process(flags, &mut settings, &mut warnings)?;
+    check_chunk_max(&settings)?;
     Ok((settings, warnings))
 }
 
@@ -147,6 +161,23 @@ fn lengths(flags: &Flags, warnings: &mut Vec<String>) -> Result<(u64, usize), St
     }
     let item_len = usize::try_from(item_len).unwrap_or(ITEM_LEN_MAX);
     Ok((asked_len.max(MEMORY_LEN_MIN), item_len))
+}
+
+/// `-L` and `--memory-max`, which contradict each other.
+fn whole_process(flags: &Flags, settings: &mut Settings, warnings: &mut Vec<String>) -> Result<(), String> {
+    const MAX: &str = "--memory-max";
+    settings.prefault = flags.enable_largepages;
+    let Some(typed) = &flags.memory_max else { return Ok(()) };
+    let mb: u64 = number(MAX, typed, PROCESS_LEN_MIN >> 20, MEMORY_LEN_MAX >> 20)?;
+    if settings.prefault {
+        return Err(bad(MAX, typed, "cannot be together with -L/--enable-largepages, which takes all memory at once"));
+    }
+    if mb << 20 <= settings.memory_len {
+        let asked = settings.memory_len >> 20;
+        warnings.push(format!("{MAX}: '{mb}' leaves less for items than -m/--memory-limit, which is {asked} MB"));
+    }
+    settings.process_len_max = Some(mb << 20);
+    Ok(())
 }
 
 /// `-l` and `-p`: where to listen, and whether IPv6 may be missing.
@@ -218,70 +249,8 @@ fn growth_factor(typed: &str) -> Result<f64, String> {
     }
 }
 
-/// One `-o` list.
-fn extended(list: &str, settings: &mut Settings) -> Result<(), String> {
-    const OPTION: &str = "-o/--extended";
-    for item in list.split(',').filter(|item| !item.is_empty()) {
-        match item.split_once('=') {
-            Some(("idle_timeout", typed)) => {
-                let secs: u32 = number(&format!("{OPTION} idle_timeout"), typed, 0, i32::MAX.unsigned_abs())?;
-                settings.idle_timeout = (secs > 0).then(|| Duration::from_secs(secs.into()));
-            }
-            None if item == "idle_timeout" => return Err(bad(OPTION, item, "needs seconds: idle_timeout=60")),
-            Some((name, typed)) if lru_option(name, typed, settings)? => {}
-            None if matches!(item, "no_lru_maintainer" | "no_modern") => settings.lru = LruMode::Flat,
-            None if item == "lru_maintainer" && settings.lru == LruMode::Flat => settings.lru = LruMode::default(),
-            None if item == "lru_maintainer" => {}
-            None if LRU_OPTIONS.contains(&item) => return Err(bad(OPTION, item, "needs a value")),
-            // What it once switched on is what there is.
-            None if item == "modern" => {}
-            _ => return Err(bad(OPTION, item, "is not known")),
-        }
-    }
-    if !settings.lru_tuning.are_shares_sound() {
-        let (hot, warm) = (settings.lru_tuning.hot_pct, settings.lru_tuning.warm_pct);
-        let why = format!("must not be more than {} together", LruTuning::PCT_MAX);
-        return Err(bad(&format!("{OPTION} hot_lru_pct, warm_lru_pct"), &format!("{hot}, {warm}"), &why));
-    }
-    Ok(())
-}
-
-/// Those of the queues that have a value.
-const LRU_OPTIONS: [&str; 6] =
-    ["lru_mode", "hot_lru_pct", "warm_lru_pct", "hot_max_factor", "warm_max_factor", "temporary_ttl"];
-
-/// Sets one of them; whether the name is among them.
-fn lru_option(name: &str, typed: &str, settings: &mut Settings) -> Result<bool, String> {
-    let option = format!("-o/--extended {name}");
-    let tuning = &mut settings.lru_tuning;
-    let pct = || number(&option, typed, 1, LruTuning::PCT_MAX - 1);
-    let factor = || match typed.parse::<f64>() {
-        Ok(factor) if factor > 0.0 => Ok(factor),
-        _ => Err(bad(&option, typed, "must be a number above 0")),
-    };
-    match name {
-        "lru_mode" => settings.lru = lru_mode(&option, typed)?,
-        "hot_lru_pct" => tuning.hot_pct = pct()?,
-        "warm_lru_pct" => tuning.warm_pct = pct()?,
-        "hot_max_factor" => tuning.hot_max_factor = factor()?,
-        "warm_max_factor" => tuning.warm_max_factor = factor()?,
-        "temporary_ttl" => tuning.temporary_ttl = Some(number(&option, typed, 0, i32::MAX.unsigned_abs())?),
-        _ => return Ok(false),
-    }
-    Ok(true)
-}
-
-fn lru_mode(option: &str, typed: &str) -> Result<LruMode, String> {
-    match typed {
-        "flat" => Ok(LruMode::Flat),
-        "segmented" => Ok(LruMode::Segmented),
-        "s3fifo" => Ok(LruMode::S3Fifo),
-        _ => Err(bad(option, typed, "must be flat, segmented or s3fifo")),
-    }
-}
-
 /// A whole number within bounds.
-fn number<T>(option: &str, typed: &str, min: T, max: T) -> Result<T, String>
+pub(super) fn number<T>(option: &str, typed: &str, min: T, max: T) -> Result<T, String>
 where
     T: std::str::FromStr + PartialOrd + std::fmt::Display,
 {
@@ -304,13 +273,15 @@ fn size(option: &str, typed: &str) -> Result<u64, String> {
     }
 }
 
-fn bad(option: &str, typed: &str, why: &str) -> String {
+pub(super) fn bad(option: &str, typed: &str, why: &str) -> String {
     format!("{option}: '{typed}' {why}")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::settings::{Automove, Background, LruMode, LruTuning};
+    use std::time::Duration;
 
     fn parsed(line: &str) -> Result<Settings, String> {
         parse(std::iter::once("slabd").chain(line.split_whitespace()))
@@ -335,7 +306,12 @@ mod tests {
             tune(&mut settings.lru_tuning);
             settings
         };
-        let table: [(&str, Settings); 19] = [
+        let shift = |tune: fn(&mut Background)| {
+            let mut settings = base.clone();
+            tune(&mut settings.background);
+            settings
+        };
+        let table: [(&str, Settings); 30] = [
             ("-m 100", Settings { memory_len: 100 << 20, ..base.clone() }),
             ("--memory-limit=3", Settings { memory_len: MEMORY_LEN_MIN, ..base.clone() }),
             ("-M", Settings { evict: false, ..base.clone() }),
@@ -357,7 +333,21 @@ mod tests {
                 tuned(|tuning| (tuning.hot_max_factor, tuning.warm_max_factor) = (0.5, 3.0)),
             ),
             ("-o temporary_ttl=60", tuned(|tuning| tuning.temporary_ttl = Some(60))),
-            ("-U 0 -o no_modern", Settings { lru: LruMode::Flat, ..base.clone() }),
+            ("-U 0 -o no_lru_maintainer", Settings { lru: LruMode::Flat, ..base.clone() }),
+            ("-o slab_reassign,slab_automove,lru_crawler", base.clone()),
+            ("-o no_slab_reassign", shift(|background| background.reassign = false)),
+            ("-o slab_automove=2", shift(|background| background.automove = Automove::Aggressive)),
+            ("-o no_slab_automove", shift(|background| background.automove = Automove::Off)),
+            ("-o slab_automove_ratio=0.5", shift(|background| background.automove_ratio = 0.5)),
+            ("-o slab_automove_window=1800", shift(|background| background.automove_window = 1800)),
+            ("-o no_lru_crawler", shift(|background| background.crawler = false)),
+            (
+                "-o lru_crawler_sleep=0,lru_crawler_tocrawl=7",
+                shift(|background| (background.crawler_sleep_us, background.crawler_tocrawl) = (0, 7)),
+            ),
+            ("-o slab_chunk_max=16", Settings { chunk_max: Some(16 << 10), ..base.clone() }),
+            ("-L -k", Settings { prefault: true, lock_memory: true, ..base.clone() }),
+            ("--memory-max 100", Settings { process_len_max: Some(100 << 20), ..base.clone() }),
         ];
         for (line, want) in table {
             assert_eq!(parsed(line).as_ref(), Ok(&want), "{line}");
@@ -427,6 +417,21 @@ mod tests {
             ("-o hot_max_factor=0", "-o/--extended hot_max_factor: '0'"),
             ("-o warm_max_factor=nan", "-o/--extended warm_max_factor: 'nan'"),
             ("-o temporary_ttl=-1", "-o/--extended temporary_ttl: '-1'"),
+            ("-o slab_automove=3", "-o/--extended slab_automove: '3'"),
+            ("-o slab_automove_ratio", "-o/--extended: 'slab_automove_ratio' needs a value"),
+            ("-o slab_automove_ratio=0", "-o/--extended slab_automove_ratio: '0'"),
+            ("-o slab_automove_ratio=1.1", "-o/--extended slab_automove_ratio: '1.1'"),
+            ("-o slab_automove_window=2", "-o/--extended slab_automove_window: '2'"),
+            ("-o lru_crawler_sleep=1000001", "-o/--extended lru_crawler_sleep: '1000001'"),
+            ("-o lru_crawler_tocrawl=x", "-o/--extended lru_crawler_tocrawl: 'x'"),
+            ("-o slab_chunk_max=0", "-o/--extended slab_chunk_max: '0'"),
+            ("-o slab_chunk_max=2048", "-o/--extended slab_chunk_max: '2048' must not be more than -I"),
+            ("-o slab_chunk_max=24", "-o/--extended slab_chunk_max: '24' must divide -I"),
+            ("-o slab_chunk_max=96 -I 3m", "-o/--extended slab_chunk_max: '96' must divide a page"),
+            ("-o slab_chunk_max=1", "-o/--extended slab_chunk_max: '1' is too short"),
+            ("-o lru_crawler=1", "-o/--extended: 'lru_crawler=1' is not known"),
+            ("--memory-max 1", "--memory-max: '1'"),
+            ("--memory-max 100 -L", "--memory-max: '100' cannot be together with -L"),
             ("-o lru_mode=random", "-o/--extended lru_mode: 'random'"),
             ("--no-such-option", "--no-such-option"),
             ("stray", "stray"),

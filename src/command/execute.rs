@@ -5,7 +5,7 @@
 
 use super::{
     Command, Context, Direction, LruCommand, Outcome, StatsTopic, StoreRequest, StoreVerb, WireError, arithmetic,
-    report,
+    control, report,
 };
 use crate::settings::LruTuning;
 use crate::store::{Condition, Deadline, Draft, Hash, Refused, Reservation, Side, Stored};
@@ -189,6 +189,8 @@ fn rare(cx: &mut Context<'_>, hash: Hash, command: Command<'_>) -> Outcome<'stat
         Command::Verbosity { level } => verbosity(level),
         Command::Stats(topic) => stats(cx, topic),
         Command::Lru(change) => lru(cx, change),
+        Command::Maintain(command) => control::maintain(cx, command),
+        Command::MemoryLimit { mb } => control::memory_limit(cx, mb),
         Command::Quit => Outcome::Close,
         Command::Abort => Outcome::Abort,
         Command::Refused(error) => Outcome::Refused(error),

@@ -4,11 +4,12 @@
 //! [`ReplyShape`], which only the protocol reads; what happened is an [`Outcome`].
 
 pub mod arithmetic;
+pub mod control;
 pub mod execute;
 pub mod report;
 
-pub use crate::settings::LruMode;
-pub use crate::store::{Value, View};
+pub use crate::settings::{Automove, LruMode};
+pub use crate::store::{ClassSet, Value, View};
 
 use crate::clock::{Clock, Now};
 use crate::settings::Settings;
@@ -71,6 +72,13 @@ pub enum Command<'a> {
     Stats(StatsTopic),
     /// Queue items for eviction another way.
     Lru(LruCommand),
+    /// What the maintainer is to do, or how.
+    Maintain(MaintainCommand),
+    /// Have more memory for items, or less.
+    MemoryLimit {
+        /// In megabytes.
+        mb: u64,
+    },
     /// Close the connection, politely.
     Quit,
     /// Close the connection at once and without a word: another protocol's request, a line without end.
@@ -97,6 +105,29 @@ pub enum LruCommand {
     },
     /// Items that live at most so many seconds go to TEMP; none: there is no TEMP.
     TempTtl(Option<u32>),
+}
+
+/// What the maintainer is told: `slabs`, `lru_crawler`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MaintainCommand {
+    /// Move a page from class to class by number; none: what was there for a number is none.
+    Reassign(Option<(i32, i32)>),
+    /// Move pages without being told, or do not.
+    Automove(Automove),
+    /// memcached's measure for that.
+    AutomoveRatio(Factor),
+    /// memcached's other one.
+    AutomoveWindow(u32),
+    /// Sweep dead items away in the background.
+    EnableCrawler,
+    /// Do not.
+    DisableCrawler,
+    /// Microseconds of rest between two steps of that.
+    CrawlerSleep(u32),
+    /// Items of a class looked at, at most, in one crawl; 0 is all.
+    CrawlerToCrawl(u32),
+    /// Sweep these classes now; none: what was there for a class is none.
+    Crawl(Option<ClassSet>),
 }
 
 /// A factor as the client wrote it; compared by its bits.
@@ -261,6 +292,36 @@ pub enum WireError {
     LruShares,
     /// lru tune: a factor that is not above 0.
     LruFactors,
+    /// slabs reassign: one is under way.
+    ReassignBusy,
+    /// slabs reassign: no such class.
+    ReassignBadClass,
+    /// slabs reassign: the giver needs what it has.
+    ReassignNoSpare,
+    /// slabs reassign: from a class to itself.
+    ReassignSame,
+    /// slabs reassign with `-o no_slab_reassign`.
+    ReassignDisabled,
+    /// slabs automove window: out of its bounds.
+    AutomoveWindow,
+    /// `lru_crawler crawl` while it is off.
+    CrawlerDisabled,
+    /// `lru_crawler enable` while it is on.
+    CrawlerRunning,
+    /// `lru_crawler sleep`: too long.
+    CrawlerSleep,
+    /// `lru_crawler crawl`: one is under way.
+    CrawlBusy,
+    /// `lru_crawler crawl`: no such class.
+    CrawlBadClass,
+    /// `lru_crawler crawl`: no class at all.
+    CrawlNothing,
+    /// `cache_memlimit`: less than what works.
+    MemoryLimitTooSmall,
+    /// `cache_memlimit`: bytes, by the looks of it.
+    MemoryLimitInBytes,
+    /// `cache_memlimit`: more than address space was set aside for, or the memory is fixed (`-L`).
+    MemoryLimitOutOfBounds,
 }
 
 /// Where answers go: a connection's outbox, or a `Vec<u8>` in tests. The one trait of the data path.

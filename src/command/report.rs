@@ -20,9 +20,9 @@ pub fn general(cx: &Context<'_>) -> Report {
     process(&mut report, cx);
     connections(&mut report, &cx.daemon.settings, &totals);
     commands(&mut report, &totals);
-    traffic(&mut report, &cx.daemon.settings, &totals);
+    traffic(&mut report, cx, &totals);
     index(&mut report, footprint);
-    background(&mut report, &totals);
+    background(&mut report, cx, &totals);
     items_in_all(&mut report, &totals, footprint);
     report
 }
@@ -87,10 +87,11 @@ fn commands(report: &mut Report, totals: &Totals) {
     }
 }
 
-fn traffic(report: &mut Report, settings: &Settings, totals: &Totals) {
+fn traffic(report: &mut Report, cx: &Context<'_>, totals: &Totals) {
+    let settings = &cx.daemon.settings;
     report.push("bytes_read", totals.bytes_read);
     report.push("bytes_written", totals.bytes_written);
-    report.push("limit_maxbytes", settings.memory_len);
+    report.push("limit_maxbytes", cx.daemon.store.memory_len());
     report.push("accepting_conns", 1);
     report.push("listen_disabled_num", 0);
     report.push("time_in_listen_disabled_us", 0);
@@ -108,23 +109,26 @@ fn index(report: &mut Report, footprint: Footprint) {
     report.push("hash_is_expanding", 0);
 }
 
-fn background(report: &mut Report, totals: &Totals) {
-    report.push("slab_reassign_rescues", totals.slab_reassign_rescues);
-    for zero in [
-        "slab_reassign_chunk_rescues",
-        "slab_reassign_inline_reclaim",
-        "slab_reassign_busy_items",
-        "slab_reassign_busy_deletes",
-        "slab_reassign_busy_nomem",
-        "slab_reassign_last_busy_status",
-        "slab_reassign_running",
+fn background(report: &mut Report, cx: &Context<'_>, totals: &Totals) {
+    let chores = cx.daemon.store.chores();
+    for (name, value) in [
+        ("slab_reassign_rescues", totals.slab_reassign_rescues),
+        ("slab_reassign_chunk_rescues", totals.slab_reassign_chunk_rescues),
+        ("slab_reassign_inline_reclaim", totals.slab_reassign_inline_reclaim),
+        ("slab_reassign_busy_items", totals.slab_reassign_busy_items),
+        ("slab_reassign_busy_deletes", totals.slab_reassign_busy_deletes),
+        ("slab_reassign_busy_nomem", totals.slab_reassign_busy_nomem),
     ] {
-        report.push(zero, 0);
+        report.push(name, value);
     }
+    report.push("slab_reassign_last_busy_status", chores.last_busy.unwrap_or("0"));
+    report.push("slab_reassign_running", u8::from(chores.moving));
     report.push("slabs_moved", totals.slabs_moved);
+    if cx.daemon.store.background().crawler {
+        report.push("lru_crawler_running", u8::from(chores.crawling));
+        report.push("lru_crawler_starts", totals.lru_crawler_starts);
+    }
     for zero in [
-        "lru_crawler_running",
-        "lru_crawler_starts",
         "lru_maintainer_juggles",
         "malloc_fails",
         "log_worker_dropped",
@@ -201,8 +205,8 @@ fn items_of(report: &mut Report, class: &ClassSummary, has_temp: bool) {
         ("expired_unfetched", counts.expired_unfetched),
         ("evicted_unfetched", counts.evicted_unfetched),
         ("evicted_active", counts.evicted_active),
-        ("crawler_reclaimed", 0),
-        ("crawler_items_checked", 0),
+        ("crawler_reclaimed", class.crawled.reclaimed),
+        ("crawler_items_checked", class.crawled.checked),
         ("lrutail_reflocked", counts.lrutail_reflocked),
         ("moves_to_cold", counts.moves_to_cold),
         ("moves_to_warm", counts.moves_to_warm),
@@ -236,32 +240,71 @@ pub fn slabs(cx: &Context<'_>) -> Report {
     report
 }
 
-/// `stats settings`.
+/// `stats settings`: memcached's rows in memcached's order, with what it would say itself of what slabd does not have.
 #[must_use]
 pub fn settings(cx: &Context<'_>) -> Report {
-    let settings = &cx.daemon.settings;
-    let (mode, tuning) = cx.daemon.store.lru();
-    let on = |on: bool| if on { "on" } else { "off" };
-    let yes = |yes: bool| if yes { "yes" } else { "no" };
     let mut report = Report::default();
-    report.push("maxbytes", settings.memory_len);
+    settings_of_the_edge(&mut report, cx);
+    settings_of_pages(&mut report, cx);
+    settings_of_queues(&mut report, cx);
+    report
+}
+
+fn yes(yes: bool) -> &'static str {
+    if yes { "yes" } else { "no" }
+}
+
+fn settings_of_the_edge(report: &mut Report, cx: &Context<'_>) {
+    let settings = &cx.daemon.settings;
+    report.push("maxbytes", cx.daemon.store.memory_len());
     report.push("maxconns", settings.conn_limit);
     report.push("tcpport", settings.listen.first().map_or(0, std::net::SocketAddr::port));
     report.push("udpport", 0);
     let inter: Vec<String> = settings.listen.iter().map(|address| address.ip().to_string()).collect();
     report.push("inter", if inter.is_empty() { "NULL".to_owned() } else { inter.join(",") });
     report.push("verbosity", settings.verbosity);
-    report.push("evictions", on(settings.evict));
+    report.push("oldest", 0);
+    report.push("evictions", if settings.evict { "on" } else { "off" });
     let path = settings.unix_socket.as_ref().map(|socket| socket.path.display().to_string());
     report.push("domain_socket", path.unwrap_or_else(|| "NULL".to_owned()));
     report.push("umask", format!("{:o}", settings.unix_socket.as_ref().map_or(0o700, |socket| socket.mode)));
+    report.push("shutdown_command", "no");
     report.push("growth_factor", format!("{:.2}", settings.growth_factor.unwrap_or(1.25)));
     report.push("chunk_size", settings.chunk_min.unwrap_or(48));
     report.push("num_threads", settings.threads);
+    report.push("num_threads_per_udp", settings.threads);
+    report.push("stat_key_prefix", ":");
+    report.push("detail_enabled", "no");
     report.push("reqs_per_event", settings.reqs_per_event.unwrap_or(TURN_REQUESTS_MAX));
     report.push("cas_enabled", yes(settings.with_cas));
     report.push("tcp_backlog", settings.backlog);
+    report.push("binding_protocol", "auto-negotiate");
+    report.push("auth_enabled_sasl", "no");
+    report.push("auth_enabled_ascii", "no");
     report.push("item_size_max", settings.item_len_max);
+    report.push("maxconns_fast", "yes");
+}
+
+fn settings_of_pages(report: &mut Report, cx: &Context<'_>) {
+    let background = cx.daemon.store.background();
+    report.push("hashpower_init", 0);
+    report.push("slab_reassign", yes(background.reassign));
+    report.push("slab_automove", background.automove as u8);
+    report.push("slab_automove_ratio", format!("{:.2}", background.automove_ratio));
+    report.push("slab_automove_window", background.automove_window);
+    report.push("slab_chunk_max", cx.daemon.store.chunk_len_max());
+    report.push("lru_crawler", yes(background.crawler));
+    report.push("lru_crawler_sleep", background.crawler_sleep_us);
+    report.push("lru_crawler_tocrawl", background.crawler_tocrawl);
+    report.push("tail_repair_time", 0);
+    report.push("flush_enabled", "yes");
+    report.push("dump_enabled", "yes");
+    // Of keys in the index, seeded when the daemon starts.
+    report.push("hash_algorithm", "rapidhash");
+}
+
+fn settings_of_queues(report: &mut Report, cx: &Context<'_>) {
+    let (mode, tuning) = cx.daemon.store.lru();
     report.push("lru_maintainer_thread", yes(mode != LruMode::Flat));
     // To memcached's tools the question is whether there is more than one queue.
     report.push("lru_segmented", yes(mode != LruMode::Flat));
@@ -271,6 +314,18 @@ pub fn settings(cx: &Context<'_>) -> Report {
     report.push("warm_max_factor", format!("{:.2}", tuning.warm_max_factor));
     report.push("temp_lru", yes(tuning.temporary_ttl.is_some()));
     report.push("temporary_ttl", tuning.temporary_ttl.unwrap_or(LruTuning::TEMPORARY_TTL_UNUSED));
-    report.push("idle_timeout", settings.idle_timeout.map_or(0, |timeout| timeout.as_secs()));
-    report
+    report.push("idle_timeout", cx.daemon.settings.idle_timeout.map_or(0, |timeout| timeout.as_secs()));
+    for (name, value) in [
+        ("watcher_logbuf_size", "262144"),
+        ("worker_logbuf_size", "65536"),
+        ("read_buf_mem_limit", "0"),
+        ("track_sizes", "no"),
+        ("inline_ascii_response", "no"),
+        ("drop_privileges", "no"),
+        ("num_napi_ids", "0"),
+        ("memory_file", "(null)"),
+        ("client_flags_size", "4"),
+    ] {
+        report.push(name, value);
+    }
 }

@@ -1,73 +1,215 @@
 //! The night shift: one thread that does what no client waits for, in bounded steps.
 //!
-//! Each duty's step returns how long it wants to rest; the shortest rest is slept. Work is a tenth of the time at most (`REST`), so
-//! the workers have the processors to themselves, and nothing is held between steps.
+//! Each duty's step says how long it wants to rest; the shortest rest is slept. Work is a tenth of the time at most (`REST`; half of
+//! it while memory is to be given back), so the workers have the processors to themselves, and nothing is held between steps.
 //!
+//! - **bound**: where the whole process has a bound, the items' memory follows what is left of it (`bound.rs`).
+//! - **shrink**: pages beyond the limit are emptied and given back to the system (`store/resize.rs`).
+//! - **reassign**: a page that an operator moves (`store/reassign.rs`).
 //! - **automove**: a page goes from the class that would miss it least to one that asks for it (`automove.rs`).
+//! - **crawl**: classes swept because an operator said so.
 //! - **sweep**: dead items are removed page by page (`store/sweep.rs`), so that their memory is there when it is wanted.
 //!
 //! Not here: deciding anything about one item, which is the store's; answering clients.
 
 mod automove;
+mod bound;
 
 use crate::clock::Clock;
-use crate::limits::{MAINTAIN_PAUSE_MS, MAINTAIN_REST_MS, MAINTAIN_STEP_US};
-use crate::store::{Local, Store, SweepCursor};
+use crate::limits::{MAINTAIN_PAUSE_MS, MAINTAIN_REST_MS, MAINTAIN_STEP_US, MOVE_RETRY_MS};
+use crate::settings::Automove as Mode;
+use crate::store::{ClassId, ClassSample, Crawl, Local, PageMove, Shrinking, Step, Store, SweepCursor};
 use automove::Automove;
+pub use bound::Bound;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 /// Rest for each unit of work.
 const REST: u32 = 9;
 
+/// The same while the process is larger than it should be.
+const REST_SHRINKING: u32 = 1;
+
 /// Works until `stop` is set and the thread is unparked.
-pub fn run(store: &Store, clock: &Clock, mut local: Local, stop: &AtomicBool) {
-    let (mut cursor, mut automove) = (SweepCursor::default(), Automove::default());
+pub fn run(store: &Store, clock: &Clock, local: Local, bound: Option<Bound>, stop: &AtomicBool) {
     store.set_maintainer(std::thread::current());
+    let mut shift = Shift {
+        store,
+        clock,
+        local,
+        bound,
+        shrinking: Shrinking::default(),
+        moving: None,
+        automove: Automove::default(),
+        crawl: None,
+        cursor: SweepCursor::default(),
+        swept: 0,
+    };
     // Acquire: pairs with the release of whoever stops the daemon.
     while !stop.load(Ordering::Acquire) {
-        let begun = Instant::now();
-        let moved = move_pages(store, clock, &mut local, &mut automove);
-        let round = step(store, clock, &mut local, &mut cursor) && !moved;
+        let Rests { owed, wanted } = shift.step();
         // Slept, not parked: whoever calls meanwhile is heard after it, or calls would take more than their share.
-        std::thread::sleep((begun.elapsed() * REST).max(Duration::from_millis(MAINTAIN_PAUSE_MS)));
-        if round {
-            std::thread::park_timeout(Duration::from_millis(MAINTAIN_REST_MS));
+        std::thread::sleep(owed.max(Duration::from_millis(MAINTAIN_PAUSE_MS)));
+        if wanted > owed {
+            std::thread::park_timeout(wanted - owed);
         }
     }
 }
 
-/// Moves pages to the classes that have asked for one, if others are better without them, for a step's time; whether any moved.
-fn move_pages(store: &Store, clock: &Clock, local: &mut Local, automove: &mut Automove) -> bool {
-    let begun = Instant::now();
-    let mut moved = false;
-    let mut wanting = store.take_wanting();
-    // Who is served last may not be served at all: each has its turn to be first.
-    let middle = wanting.iter().position(|&class| Some(class) > automove.served).unwrap_or(0);
-    wanting.rotate_left(middle);
-    for class in wanting {
-        let now = clock.now();
-        let samples = store.samples(now);
-        automove.see(&samples, now.tick.secs());
-        if let Some(donor) = automove.donor(&samples, class, now.tick.secs()) {
-            moved |= store.move_page(local, donor, class, now);
-            automove.gave(&store.samples(now), donor);
-            automove.served = Some(class);
-        }
-        if begun.elapsed() > Duration::from_micros(MAINTAIN_STEP_US) {
-            break;
-        }
-    }
-    moved
+/// How long to rest after a step.
+struct Rests {
+    /// In any case, for the time it took.
+    owed: Duration,
+    /// As there is nothing to do until then, unless somebody calls.
+    wanted: Duration,
 }
 
-/// Sweeps for a step's time; whether everything has been seen.
-fn step(store: &Store, clock: &Clock, local: &mut Local, cursor: &mut SweepCursor) -> bool {
-    let begun = Instant::now();
-    while begun.elapsed() < Duration::from_micros(MAINTAIN_STEP_US) {
-        if store.sweep(local, cursor, clock.now()).round {
-            return true;
+/// The duties and how far they have come.
+struct Shift<'a> {
+    store: &'a Store,
+    clock: &'a Clock,
+    local: Local,
+    bound: Option<Bound>,
+    shrinking: Shrinking,
+    /// The page an operator moves.
+    moving: Option<PageMove>,
+    automove: Automove,
+    crawl: Option<Crawl>,
+    cursor: SweepCursor,
+    /// Items looked at in this round of the sweep.
+    swept: u64,
+}
+
+impl Shift<'_> {
+    /// A step of each duty.
+    fn step(&mut self) -> Rests {
+        let begun = Instant::now();
+        let shrinking = self.shrink();
+        let shrunk = begun.elapsed();
+        let bound = self.bound.as_ref().map(|bound| bound.look(self.store));
+        let wanted =
+            [shrinking, self.reassign(), self.automove(), self.crawl(), self.sweep()].into_iter().chain(bound).min();
+        let idle = Duration::from_millis(MAINTAIN_REST_MS);
+        let owed = shrunk * REST_SHRINKING + (begun.elapsed() - shrunk) * REST;
+        Rests { owed, wanted: wanted.map_or(idle, |rest| rest.min(idle)) }
+    }
+
+    fn shrink(&mut self) -> Duration {
+        let begun = Instant::now();
+        let step = until_late(begun, || self.store.step_shrink(&mut self.local, &mut self.shrinking, self.clock.now()));
+        rest_after(step)
+    }
+
+    fn reassign(&mut self) -> Duration {
+        let begun = Instant::now();
+        if self.moving.is_none() {
+            self.moving = self.store.take_reassign();
+        }
+        let Some(moving) = &mut self.moving else { return Duration::MAX };
+        let step = until_late(begun, || self.store.step_reassign(&mut self.local, moving, self.clock.now()));
+        if step == Step::Done {
+            self.moving = None;
+        }
+        rest_after(step)
+    }
+
+    /// Moves pages to the classes that have asked for one, if others are better without them.
+    fn automove(&mut self) -> Duration {
+        let begun = Instant::now();
+        let mut wanting = self.store.take_wanting();
+        let background = self.store.background();
+        if !background.reassign || background.automove == Mode::Off {
+            return Duration::MAX;
+        }
+        // Who is served last may not be served at all: each has its turn to be first.
+        let middle = wanting.iter().position(|&class| Some(class) > self.automove.served).unwrap_or(0);
+        wanting.rotate_left(middle);
+        for class in wanting {
+            let now = self.clock.now();
+            let samples = self.store.samples(now);
+            self.automove.see(&samples, now.tick.secs());
+            let mut donor = self.automove.donor(&samples, class, now.tick.secs());
+            if background.automove == Mode::Aggressive {
+                donor = donor.or_else(|| longest_idle(&samples, class));
+            }
+            if let Some(donor) = donor {
+                self.store.move_page(&mut self.local, donor, class, now);
+                self.automove.gave(&self.store.samples(now), donor);
+                self.automove.served = Some(class);
+            }
+            if begun.elapsed() > Duration::from_micros(MAINTAIN_STEP_US) {
+                return Duration::ZERO;
+            }
+        }
+        // Whoever wants one, or wants one more, calls.
+        Duration::MAX
+    }
+
+    fn crawl(&mut self) -> Duration {
+        let begun = Instant::now();
+        let background = self.store.background();
+        if self.crawl.is_none() {
+            self.crawl = self.store.take_crawl();
+            self.local.stats.lru_crawler_starts.add(u64::from(self.crawl.is_some()));
+        }
+        let Some(crawl) = &mut self.crawl else { return Duration::MAX };
+        if !background.crawler {
+            self.store.end_crawl();
+            self.crawl = None;
+            return Duration::MAX;
+        }
+        let step = until_late(begun, || {
+            if self.store.crawl(&mut self.local, crawl, self.clock.now()) { Step::More } else { Step::Done }
+        });
+        if step == Step::Done {
+            self.crawl = None;
+        }
+        rest_after(step).max(Duration::from_micros(background.crawler_sleep_us.into()))
+    }
+
+    /// Sweeps for a step's time; at the end of a round, which has seen everything, it is at rest.
+    fn sweep(&mut self) -> Duration {
+        let begun = Instant::now();
+        let background = self.store.background();
+        if !background.crawler {
+            return Duration::MAX;
+        }
+        let step = until_late(begun, || {
+            let swept = self.store.sweep(&mut self.local, &mut self.cursor, self.clock.now());
+            if self.swept == 0 && swept.checked > 0 {
+                self.local.stats.lru_crawler_starts.add(1);
+            }
+            self.swept += swept.checked;
+            if swept.round { Step::Done } else { Step::More }
+        });
+        if step == Step::Done {
+            self.swept = 0;
+        }
+        rest_after(step).max(Duration::from_micros(background.crawler_sleep_us.into()))
+    }
+}
+
+/// Takes steps until there is none left to take, or a step's time is over.
+fn until_late(begun: Instant, mut step: impl FnMut() -> Step) -> Step {
+    loop {
+        let taken = step();
+        if taken != Step::More || begun.elapsed() >= Duration::from_micros(MAINTAIN_STEP_US) {
+            return taken;
         }
     }
-    false
+}
+
+/// How long a duty wants to rest.
+fn rest_after(step: Step) -> Duration {
+    match step {
+        Step::Done => Duration::MAX,
+        Step::More => Duration::ZERO,
+        Step::Held => Duration::from_millis(MOVE_RETRY_MS),
+    }
+}
+
+/// Who gives a page when somebody must: the class whose next victim has been idle longest, of those with more than one page.
+fn longest_idle(samples: &[ClassSample], wanting: ClassId) -> Option<ClassId> {
+    let donors = samples.iter().filter(|sample| sample.class != wanting && sample.pages > 1);
+    donors.filter_map(|sample| Some((sample.idle_secs?, sample.pages, sample.class))).max().map(|(_, _, class)| class)
 }

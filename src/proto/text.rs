@@ -34,6 +34,7 @@
 //! | `delete k 5` | deletes (new); `delete k x`, `delete k 5 x`: usage (old) |
 //! | one key too long in a get | no key is served (old) |
 //! | a line of more than 2048 bytes that is no get | closed (old), however it arrives (own) |
+//! | `slabs`, `lru_crawler`, `cache_memlimit` with odd words | see `admin.rs` (old) |
 //! | `lru` with a word missing, odd or unknown | ERROR (old) |
 //! | an unknown command whose last word begins with `HTTP/` | closed (old) |
 //! | NUL, tab, any other control character in a key | part of the key (NUL: own, C strings end there) |
@@ -43,7 +44,7 @@
 //! nothing is answered, errors included (old). What a refused request meant to store is never run as commands (own).
 
 use super::line::{Words, blanks_len, newline, plain_number, signed, unsigned, without_end, word_len, words_fit};
-use super::{Parsed, Request, VERSION, error_line};
+use super::{Parsed, Request, VERSION, admin, error_line};
 use crate::command::{
     Command, Direction, Factor, LruCommand, LruMode, Out, Outcome, ReplyShape, Report, StatsTopic, StoreRequest,
     StoreVerb, View, WireError,
@@ -304,6 +305,9 @@ fn other<'a>(line: &'a [u8]) -> Parsed<Line<'a>> {
         b"verbosity" => verbosity(rest),
         b"stats" => stats(rest),
         b"lru" => lru(rest),
+        b"slabs" => administer(admin::slabs(rest)),
+        b"lru_crawler" => administer(admin::lru_crawler(rest)),
+        b"cache_memlimit" => administer(admin::cache_memlimit(rest)),
         b"version" => one(Command::Version, false),
         b"quit" => one(Command::Quit, false),
         // Not spoken yet, and the one command beside the storage verbs that a value follows: it must not be run as commands.
@@ -432,6 +436,15 @@ fn lru<'a>(line: &'a [u8]) -> Line<'a> {
     match lru_command(line) {
         Some(command) => one(Command::Lru(command), quiet),
         None => refused(WireError::UnknownCommand, quiet),
+    }
+}
+
+/// What `admin` has read.
+#[cold]
+fn administer<'a>((command, quiet): admin::Read<'a>) -> Line<'a> {
+    match command {
+        Ok(command) => one(command, quiet),
+        Err(error) => refused(error, quiet),
     }
 }
 

@@ -89,6 +89,10 @@ impl Bound {
         let conn_limit = settings.conn_limit;
         let local_addrs = listeners.iter().filter_map(Listener::local_addr).collect();
         let store = Store::new(&store_config(&settings))?;
+        store.tune_background(|background| *background = settings.background);
+        if settings.prefault {
+            store.populate();
+        }
         let daemon = Arc::new(Daemon { store, settings, clock, stats: Registry::default() });
 
         // Whatever can fail is made before the first thread runs.
@@ -174,10 +178,11 @@ impl Running {
 
     fn spawn_maintainer(&mut self) -> io::Result<()> {
         let (daemon, stop) = (Arc::clone(&self.daemon), Arc::new(AtomicBool::new(false)));
+        let bound = daemon.settings.process_len_max.map(maintain::Bound::new);
         let stopped = Arc::clone(&stop);
         let thread = thread::Builder::new().name("slabd-maintain".to_owned()).spawn(move || {
             let local = daemon.store.local(daemon.stats.register());
-            maintain::run(&daemon.store, &daemon.clock, local, &stopped);
+            maintain::run(&daemon.store, &daemon.clock, local, bound, &stopped);
         })?;
         self.maintainer = Some((thread, stop));
         Ok(())
@@ -207,6 +212,7 @@ pub fn store_config(settings: &Settings) -> StoreConfig {
         item_len_max: settings.item_len_max,
         growth_factor: settings.growth_factor,
         chunk_min: settings.chunk_min,
+        chunk_max: settings.chunk_max,
         with_cas: settings.with_cas,
         evict: settings.evict,
         lru: settings.lru,

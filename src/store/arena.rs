@@ -18,7 +18,8 @@
 use super::item::Header;
 use super::sizes::ClassId;
 use super::table::Bucket;
-use crate::sys::memory::{Backing, Region, Zeroed, prefetch};
+use crate::limits::{PIN_VALUE_MIN, REPLY_HEAD_LEN_MAX};
+use crate::sys::memory::{Backing, Region, Zeroed, ZeroedArray, prefetch};
 use std::io;
 use std::num::NonZeroU32;
 use std::ptr::NonNull;
@@ -105,9 +106,14 @@ pub(super) struct Arena {
     unit: Unit,
     /// Bytes before the key: with or without the CAS number.
     header_len: usize,
+    /// Values at least this long are pinned: `PIN_VALUE_MIN`, or less where shorter ones are in pieces.
+    pin_value_min: usize,
     /// log2 of the length of a page.
     page_shift: u32,
-    pages: Box<[Page]>,
+    /// As many as the region has room for.
+    pages: ZeroedArray<Page>,
+    /// Pages that have ever been a class's are all below this one. The pool's lock writes it.
+    seen: AtomicU32,
 }
 
 /// What a successor that maps the same memory must find to go on with it.
@@ -127,6 +133,9 @@ const LAYOUT_VERSION: u64 = 1;
 // SAFETY: a bucket is made of atomic integers only (zero is a value, no drop) and aligned to 64.
 unsafe impl Zeroed for Bucket {}
 
+// SAFETY: a page's entry is made of atomics only, all of which may be zero, has no drop and is aligned to 4.
+unsafe impl Zeroed for Page {}
+
 /// Bytes behind the pages.
 const SUPERBLOCK_LEN: usize = 4096;
 
@@ -134,16 +143,18 @@ const _: () = assert!(size_of::<Superblock>() <= SUPERBLOCK_LEN);
 const _: () = assert!(align_of::<Header>() <= 8);
 
 impl Arena {
-    /// Reserves room for `page_count` pages of `page_len` bytes, a power of two.
+    /// Reserves room for `page_count` pages of `page_len` bytes, a power of two: as many as there will ever be.
     pub(super) fn new(page_count: u32, page_len: usize, with_cas: bool) -> io::Result<Self> {
         assert!(page_len.is_power_of_two(), "pages are powers of two");
         let len = page_count as usize * page_len + SUPERBLOCK_LEN;
         let arena = Self {
             region: Region::reserve(len, Backing::Huge)?,
             unit: Unit::for_memory(u64::from(page_count) * page_len as u64),
+            pin_value_min: PIN_VALUE_MIN,
             page_shift: page_len.trailing_zeros(),
             header_len: if with_cas { size_of::<Header>() + 8 } else { size_of::<Header>() },
-            pages: (0..page_count).map(|_| Page::default()).collect(),
+            pages: ZeroedArray::reserve(page_count as usize, Backing::Small)?,
+            seen: AtomicU32::new(0),
         };
         let superblock = arena.superblock();
         superblock.magic.store(MAGIC, Ordering::Relaxed);
@@ -164,6 +175,17 @@ impl Arena {
         unsafe { place.cast::<Superblock>().as_ref() }
     }
 
+    /// The same where chunks are no longer than this: values that may be too long for any are not copied but pinned.
+    pub(super) fn with_chunks_up_to(mut self, chunk_len: usize) -> Self {
+        self.pin_value_min = self.pin_value_min.min(chunk_len.saturating_sub(REPLY_HEAD_LEN_MAX));
+        self
+    }
+
+    #[inline]
+    pub(super) fn pin_value_min(&self) -> usize {
+        self.pin_value_min
+    }
+
     /// Bytes before an item's key.
     #[inline]
     pub(super) fn header_len(&self) -> usize {
@@ -174,8 +196,36 @@ impl Arena {
         self.header_len > size_of::<Header>()
     }
 
+    /// Pages that ever were a class's are below this one; those behind have never been touched.
     pub(super) fn page_count(&self) -> u32 {
-        u32::try_from(self.pages.len()).expect("made from a u32")
+        // Relaxed: who finds a page of a class does so under that class's lock, which comes after this was written.
+        self.seen.load(Ordering::Relaxed)
+    }
+
+    /// The first `count` pages may be a class's from here on.
+    pub(super) fn note_pages(&self, count: u32) {
+        self.seen.fetch_max(count, Ordering::Relaxed);
+    }
+
+    /// Bytes in a page.
+    pub(super) fn page_len(&self) -> usize {
+        1 << self.page_shift
+    }
+
+    /// Gives the memory of a page that no class has back to the system; it reads as zeros when it is touched again.
+    pub(super) fn let_go(&self, page: PageId) {
+        debug_assert!(self.page(page).class().is_none());
+        self.region.let_go((page.0 as usize) << self.page_shift, self.page_len());
+    }
+
+    /// Has huge pages put together in the background, or not: what has been given back would come back with them.
+    pub(super) fn allow_huge(&self, allowed: bool) {
+        self.region.allow_huge(allowed);
+    }
+
+    /// Makes the first `count` pages resident.
+    pub(super) fn populate(&self, count: u32) {
+        self.region.populate((count as usize) << self.page_shift);
     }
 
     #[inline]
@@ -184,7 +234,7 @@ impl Arena {
     }
 
     pub(super) fn pages(&self) -> impl Iterator<Item = (PageId, &Page)> {
-        (0..).zip(&self.pages).map(|(id, page)| (PageId(id), page))
+        (0..).zip(&self.pages[..self.page_count() as usize]).map(|(id, page)| (PageId(id), page))
     }
 
     /// The page a chunk lies in.

@@ -40,11 +40,9 @@ impl Store {
         for page in &given_back {
             assert_eq!(self.inner.arena.page(*page).class(), None, "a page of the pool has no class");
         }
-        assert_eq!(
-            census.pages + self.inner.pool.free_count(),
-            self.inner.arena.page_count(),
-            "every page is a class's or the pool's"
-        );
+        let given_back = u32::try_from(given_back.len()).expect("few");
+        assert_eq!(census.pages + given_back, self.inner.arena.page_count(), "every page is a class's or the pool's");
+        assert_eq!(census.pages, self.inner.pool.resident().0, "the pool knows how many pages classes have");
         let delta: i64 = locals.iter().map(|local| local.item_delta).sum();
         let counted = self.inner.item_count.load(Ordering::Relaxed) + delta;
         assert_eq!(counted, i64::try_from(census.items).expect("few"), "the count of items is right");

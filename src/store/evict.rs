@@ -11,6 +11,7 @@ use super::item::{Chunk, Linked, Segment};
 use super::moves::Wants;
 use super::pages::{Class, ClassGuard};
 use super::queues::{ACTIVE_USES, ClassCounts, Move, kept};
+use super::relocate::Guards;
 use super::table::Meta;
 use super::{Inner, Local};
 use crate::clock::Now;
@@ -106,7 +107,7 @@ impl Inner {
         (0..DRAIN_TRIES_MAX).find_map(|_| {
             let drained = self.release_unused_page(class)
                 || self.config.evict && self.drain_a_page(local, class, page_count_min, at);
-            drained.then(|| class.lock().take(&self.arena, &self.pool)).flatten()
+            drained.then(|| class.lock().take_instead(&self.arena, &self.pool)).flatten()
         })
     }
 
@@ -288,7 +289,7 @@ impl Inner {
         donor.is_some_and(|(_, donor)| self.drain_page_of(local, donor, at))
     }
 
-    /// Empties one page of a class; whether the pool has one now.
+    /// Empties one page of a class; whether one can be had for it, or the pool has one.
     pub(super) fn drain_page_of(&self, local: &mut Local, donor: &Class, at: Moment) -> bool {
         let Some((page, chunk_count)) = self.begin_drain(donor) else { return false };
         local.stats.slabs_moved.add(1);
@@ -306,11 +307,12 @@ impl Inner {
             drop(guard);
             self.give_back_all(strays);
         }
-        self.pool.free_count() > 0
+        // While there are too many pages the pool has none, but another one may be had for the one that has gone.
+        self.pool.free_count() > 0 || !self.is_draining(donor, page, 0)
     }
 
     /// Whether this chunk of the page still is one to look at: the page may have gone to the pool and come back meanwhile.
-    fn is_draining(&self, donor: &Class, page: PageId, index: u32) -> bool {
+    pub(super) fn is_draining(&self, donor: &Class, page: PageId, index: u32) -> bool {
         let page = self.arena.page(page);
         page.class() == Some(donor.id)
             && page.draining.load(Ordering::Relaxed)
@@ -349,8 +351,8 @@ impl Inner {
         Some((page, guard.drain(&self.arena, &self.pool, page)))
     }
 
-    /// Evicts the item that has something in this chunk of a draining page.
-    fn drain_chunk(
+    /// Moves what a chunk of a draining page has of an item, or evicts the item.
+    pub(super) fn drain_chunk(
         &self,
         guard: &mut ClassGuard<'_>,
         local: &mut Local,
@@ -366,10 +368,14 @@ impl Inner {
         let Some(id) = id.filter(|&id| self.arena.header(id).is_linked()) else { return };
         let queueing = self.queueing_class_of(id);
         if queueing.id == guard.class.id {
-            self.drain_item(guard, local, id, at, strays);
+            if !self.relocate_large(Guards::one(guard), local, (id, chunk), at, strays) {
+                self.drain_item(guard, local, id, at, strays);
+            }
         } else if let Some(mut queueing_guard) = queueing.try_lock() {
             // Looked at again: it may have been unlinked before its queue's class was locked.
-            if self.arena.header(id).is_linked() {
+            if self.arena.header(id).is_linked()
+                && !self.relocate_large(Guards::two(guard, &mut queueing_guard), local, (id, chunk), at, strays)
+            {
                 self.drain_item(&mut queueing_guard, local, id, at, strays);
             }
         }
@@ -389,8 +395,12 @@ impl Inner {
         if gone {
             return;
         }
+        let (header, dead) = (self.arena.header(id), self.is_dead(id, at));
+        let pinned = self.arena.is_pinned(id, self.class_of(id).chunk_len, header.value_len());
         // An item whose bucket is held just now stays, and with it the page, until it is freed in its own time.
         if self.remove_item(guard, &local.stats, id, at, Spare::Nothing, strays) {
+            local.stats.slab_reassign_inline_reclaim.add(u64::from(dead));
+            local.stats.slab_reassign_busy_deletes.add(u64::from(pinned && !dead));
             local.count_items(-1);
         }
     }

@@ -37,7 +37,7 @@
 
 use super::arena::{Arena, ItemId};
 use super::sizes::{ClassId, ItemShape};
-use crate::limits::{KEY_LEN_MAX, PIN_VALUE_MIN};
+use crate::limits::KEY_LEN_MAX;
 use std::marker::PhantomData;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -288,7 +288,7 @@ impl Arena {
     /// How long an item is, and so which chunk it takes.
     #[inline]
     pub(super) fn shape(&self, key_len: usize, value_len: usize, flags: u32) -> ItemShape {
-        let pin_len = if value_len >= PIN_VALUE_MIN { PIN_LEN } else { 0 };
+        let pin_len = if value_len >= self.pin_value_min() { PIN_LEN } else { 0 };
         let item_len = self.header_len() + key_len + value_len + pin_len;
         ItemShape { key_len, value_len, item_len, has_flags: flags != 0 }
     }
@@ -340,7 +340,7 @@ impl Arena {
     pub(super) fn overwrite<G>(&self, _guard: &mut G, id: ItemId, chunk_len: usize, offset: usize, bytes: &[u8]) {
         let start = self.header_len() + self.header(id).key_len() + offset;
         assert!(start + bytes.len() <= chunk_len, "an in-place write stays in its chunk");
-        debug_assert!(offset + bytes.len() < PIN_VALUE_MIN);
+        debug_assert!(offset + bytes.len() < self.pin_value_min());
         let place = self.place(id, start, bytes.len());
         // SAFETY: inside the chunk by the assertion and inside the arena by `place`; the bucket's guard is held exclusively,
         // so no slice of the value is alive, and values this short are never pinned. `bytes` does not overlap: it is a client's,
@@ -371,10 +371,35 @@ impl Arena {
     /// The id of a piece `offset` bytes into an item's head.
     pub(super) fn piece_id_at(&self, head: ItemId, offset: usize) -> ItemId {
         let place = self.place(head, offset, PIECE_ID_LEN);
-        // SAFETY: inside the arena by `place`; the ids of a large item's pieces are written before it is linked, and what
-        // vouches for the head keeps the chunk from being freed. Any bits are an id, which the arena checks.
+        // SAFETY: inside the arena by `place`; the ids of a large item's pieces are written before it is linked, or by
+        // `set_piece_id_at` while nobody may read them, and what vouches for the head keeps the chunk from being freed. Any bits
+        // are an id, which the arena checks.
         let bits = unsafe { place.cast::<u32>().read_unaligned() };
         ItemId::from_bits(bits).expect("a large item names its pieces")
+    }
+
+    /// The ids of a large item's pieces, as they lie in its head.
+    pub(super) fn piece_ids<'g>(&'g self, head: Linked<'g>, count: usize) -> &'g [u8] {
+        let place = self.place(head.id, self.header_len() + self.header(head.id).key_len(), count * PIECE_ID_LEN);
+        // SAFETY: inside the arena by `place`; a guard vouches for the head, and its ids change only under its bucket's guard
+        // together with its queue's, by `set_piece_id_at`, which is given the former exclusively.
+        unsafe { std::slice::from_raw_parts(place.as_ptr(), count * PIECE_ID_LEN) }
+    }
+
+    /// Names another piece in the head of a linked item whose value nobody has pinned. The caller holds its bucket, exclusively
+    /// (`_guard`), and the class in whose queue it is: between them everybody who reads such a name holds one or has a pin.
+    pub(super) fn set_piece_id_at<G>(&self, _guard: &mut G, head: ItemId, offset: usize, piece: ItemId) {
+        let place = self.place(head, offset, PIECE_ID_LEN);
+        // SAFETY: inside the arena by `place`; nobody reads these bytes meanwhile, by this function's contract.
+        unsafe { place.cast::<u32>().write_unaligned(piece.bits()) };
+    }
+
+    /// The data of a linked item's piece. `_guard` is its bucket's: pieces of linked items are never written to, and not freed
+    /// while that is held.
+    pub(super) fn piece_data<'g, G>(&'g self, piece: ItemId, len: usize, _guard: &'g G) -> &'g [u8] {
+        let place = self.place(piece, PIECE_HEADER_LEN, len);
+        // SAFETY: inside the arena by `place`; nobody writes these bytes while the guard is held, by this function's contract.
+        unsafe { std::slice::from_raw_parts(place.as_ptr(), len) }
     }
 
     /// The bytes of a pinned value: `offset` bytes into the chunk. The pin keeps them from being freed or changed.
@@ -393,14 +418,14 @@ impl Arena {
     /// No pins: for a chunk about to be linked with a value of this length.
     #[inline]
     pub(super) fn clear_pins(&self, id: ItemId, chunk_len: usize, value_len: usize) {
-        if value_len >= PIN_VALUE_MIN {
+        if value_len >= self.pin_value_min() {
             self.pin_word(id, chunk_len).store(0, Ordering::Relaxed);
         }
     }
 
     /// Pins a linked item's value. Under the bucket's guard.
     pub(super) fn pin(&self, item: Linked<'_>, chunk_len: usize) -> PinToken {
-        debug_assert!(self.header(item.id).value_len() >= PIN_VALUE_MIN);
+        debug_assert!(self.header(item.id).value_len() >= self.pin_value_min());
         // Relaxed: the bucket's lock orders this before any `orphan`.
         self.pin_word(item.id, chunk_len).fetch_add(1, Ordering::Relaxed);
         PinToken(())
@@ -410,12 +435,12 @@ impl Arena {
     /// `unpin`'s.
     pub(super) fn orphan(&self, id: ItemId, chunk_len: usize, value_len: usize) -> bool {
         // Acquire: pairs with the release in `unpin`, so that the last reader is done with the bytes.
-        value_len < PIN_VALUE_MIN || self.pin_word(id, chunk_len).fetch_or(PIN_ORPHAN, Ordering::AcqRel) == 0
+        value_len < self.pin_value_min() || self.pin_word(id, chunk_len).fetch_or(PIN_ORPHAN, Ordering::AcqRel) == 0
     }
 
     /// Whether a reader has the value pinned.
     pub(super) fn is_pinned(&self, id: ItemId, chunk_len: usize, value_len: usize) -> bool {
-        value_len >= PIN_VALUE_MIN && self.pin_word(id, chunk_len).load(Ordering::Relaxed) & !PIN_ORPHAN != 0
+        value_len >= self.pin_value_min() && self.pin_word(id, chunk_len).load(Ordering::Relaxed) & !PIN_ORPHAN != 0
     }
 
     /// Takes a pin back. Whether it was the last one of an unlinked item: then the chunk is the caller's.
@@ -433,6 +458,7 @@ pub(super) struct PinToken(());
 mod tests {
     use super::super::arena::PageId;
     use super::*;
+    use crate::limits::PIN_VALUE_MIN;
 
     fn arena() -> Arena {
         Arena::new(2, 1 << 20, true).expect("3 MiB can be mapped")

@@ -20,6 +20,7 @@
 #[expect(unsafe_code, reason = "turns ids into addresses")]
 mod arena;
 mod audit;
+mod chores;
 mod evict;
 mod expiry;
 mod hash;
@@ -31,26 +32,32 @@ mod lru;
 mod moves;
 mod pages;
 mod queues;
+mod reassign;
 mod relocate;
+mod resize;
 mod sizes;
 mod sweep;
 mod table;
 mod write;
 
 pub use audit::Census;
+pub use chores::{ChoresSummary, ClassSet, CrawlRefused, ReassignRefused};
 pub use expiry::Deadline;
 pub use hash::Hash;
 pub use moves::ClassSample;
 pub use queues::ClassCounts;
+pub use reassign::{PageMove, Step};
+pub use resize::Shrinking;
 pub use sizes::ClassId;
-pub use sweep::{SweepCursor, Swept};
+pub use sweep::{Crawl, Crawled, SweepCursor, Swept};
 pub use write::{Condition, Draft, Refused, Reservation, Side, Stored};
 
 use crate::clock::Now;
-use crate::limits::{ACCESS_LAG_SECS, CAS_BLOCK, PIN_VALUE_MIN};
+use crate::limits::{ACCESS_LAG_SECS, CAS_BLOCK, MEMORY_GROWTH_MAX};
 use crate::settings::{LruMode, LruTuning};
 use crate::stats::Block;
 use arena::{Arena, ItemId};
+use chores::Chores;
 use crossbeam_utils::CachePadded;
 use expiry::{Death, Moment};
 use hash::Hasher;
@@ -75,6 +82,8 @@ pub struct StoreConfig {
     pub growth_factor: Option<f64>,
     /// memcached's class table from this least size.
     pub chunk_min: Option<usize>,
+    /// memcached's class table up to this largest chunk.
+    pub chunk_max: Option<usize>,
     /// Items carry CAS numbers.
     pub with_cas: bool,
     /// Make room by evicting.
@@ -103,6 +112,14 @@ struct Inner {
     table: Table,
     arena: Arena,
     pool: Pool,
+    /// Pages the arena has room for.
+    page_count_max: u32,
+    /// What `cache_memlimit`, or the start, has set.
+    memory_len: AtomicU64,
+    /// Pages there may be for the whole process's sake.
+    page_bound: AtomicU32,
+    /// What the maintainer is asked to do.
+    chores: Chores,
     classes: Box<[CachePadded<Class>]>,
     /// Classes that would like a page.
     wants: Wants,
@@ -128,6 +145,14 @@ struct Flush {
 
 /// A thread tells the shared count of items when it is off by this much.
 const ITEM_DELTA_MAX: i64 = 32;
+
+/// Pages that a memory of this length may grow to: as many as its ids can name, and no more than a multiple.
+fn growth_max(memory_len: u64, page_len: usize) -> u32 {
+    let unit = arena::Unit::for_memory(memory_len);
+    let nameable = (u64::from(u32::MAX) - 1) * unit.len() as u64;
+    let len = nameable.min(memory_len.saturating_mul(MEMORY_GROWTH_MAX));
+    u32::try_from(len / page_len as u64).unwrap_or(u32::MAX - 1)
+}
 
 /// Smallest item there is, for sizing the index: a header, a key, and hardly a value.
 const ITEM_LEN_LEAST: usize = 48;
@@ -260,25 +285,36 @@ impl Store {
     /// # Errors
     /// When the memory is less than a page, or the system does not give the address space.
     pub fn new(config: &StoreConfig) -> io::Result<Self> {
-        let sizes = Sizes::new(config.growth_factor, config.chunk_min, config.with_cas, config.memory_len);
+        let sizes =
+            Sizes::new(config.growth_factor, config.chunk_min, config.chunk_max, config.with_cas, config.memory_len);
         let page_count = u32::try_from(config.memory_len / sizes.page_len() as u64).unwrap_or(u32::MAX - 1);
         if page_count == 0 {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "less memory than a page"));
         }
-        let arena = Arena::new(page_count, sizes.page_len(), config.with_cas)?;
+        // Room to grow into costs address space only; where that is short, there is less of it.
+        let wanted = growth_max(config.memory_len, sizes.page_len()).max(page_count);
+        let reserve = |pages: u32| {
+            let items_max = pages as usize * (sizes.page_len() / ITEM_LEN_LEAST);
+            let arena = Arena::new(pages, sizes.page_len(), config.with_cas)?;
+            Ok((arena.with_chunks_up_to(sizes.chunk_len(sizes.largest())), Table::new(items_max)?, pages))
+        };
+        let (arena, table, page_count_max) = reserve(wanted).or_else(|_: io::Error| reserve(page_count))?;
         let classes = sizes
             .classes()
             .map(|id| CachePadded::new(Class::new(id, sizes.chunk_len(id), sizes.chunks_per_page(id))))
             .collect();
-        let items_max = page_count as usize * (sizes.page_len() / ITEM_LEN_LEAST);
         let inner = Inner {
             config: config.clone(),
             lru: Knobs::new(config.lru, config.lru_tuning),
             hasher: Hasher::new(config.hash_seed),
             sizes,
-            table: Table::new(items_max)?,
+            table,
             arena,
-            pool: Pool::new(page_count),
+            pool: Pool::new(page_count, page_count_max),
+            page_count_max,
+            memory_len: AtomicU64::new(config.memory_len),
+            page_bound: AtomicU32::new(u32::MAX),
+            chores: Chores::default(),
             classes,
             wants: Wants::default(),
             cas: CachePadded::new(AtomicU64::new(first_cas())),
@@ -353,7 +389,7 @@ impl Store {
         let item = Linked::vouched(id, guard);
         let header = arena.header(id);
         let len = header.value_len();
-        let value = if len < PIN_VALUE_MIN { Value::Borrowed(arena.value(item)) } else { self.pin(item, len) };
+        let value = if len < arena.pin_value_min() { Value::Borrowed(arena.value(item)) } else { self.pin(item, len) };
         View { key: arena.key(item), flags: header.flags(), cas: arena.cas(id), value }
     }
 
@@ -444,6 +480,7 @@ impl Store {
                 segments,
                 bytes: guard.bytes(),
                 counts: guard.state.counts,
+                crawled: guard.state.sweep.crawled,
             }
         };
         inner.classes.iter().map(summary).collect()
@@ -452,17 +489,19 @@ impl Store {
     /// Counts what happens in classes from zero on.
     pub fn reset_class_counts(&self) {
         for class in &self.inner.classes {
-            class.lock().state.counts = ClassCounts::default();
+            let mut guard = class.lock();
+            guard.state.counts = ClassCounts::default();
+            guard.state.sweep.crawled = Crawled::default();
         }
     }
 
-    /// Bytes for items, level of the index (log2 of its buckets, rounded down), bytes of the index, free pages, pages in use:
-    /// for `stats`.
+    /// The store's own size, for `stats`.
     #[must_use]
     pub fn footprint(&self) -> Footprint {
         let (index_level, index_len) = self.inner.table.size();
-        let free_pages = self.inner.pool.free_count();
-        Footprint { index_level, index_len, free_pages, page_count: self.inner.arena.page_count() }
+        let (used_pages, free_pages) = self.inner.pool.resident();
+        let page_len = self.inner.arena.page_len();
+        Footprint { index_level, index_len, free_pages, used_pages, page_len }
     }
 }
 
@@ -485,6 +524,8 @@ pub struct ClassSummary {
     pub bytes: u64,
     /// What has happened in it.
     pub counts: ClassCounts,
+    /// What has been swept of it in the background.
+    pub crawled: Crawled,
 }
 
 /// One queue of a class.
@@ -511,10 +552,12 @@ pub struct Footprint {
     pub index_level: u32,
     /// Bytes of buckets in use.
     pub index_len: u64,
-    /// Pages that no class has.
+    /// Pages that classes have given back.
     pub free_pages: u32,
-    /// Pages there are.
-    pub page_count: u32,
+    /// Pages that classes have.
+    pub used_pages: u32,
+    /// Bytes in a page.
+    pub page_len: usize,
 }
 
 impl Flush {

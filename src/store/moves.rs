@@ -61,6 +61,11 @@ impl Wants {
         self.classes[number / 64].fetch_or(1 << (number % 64), Ordering::Relaxed);
     }
 
+    /// Wakes the maintainer.
+    pub(super) fn wake(&self) {
+        self.maintainer.get().inspect(|thread| thread.unpark());
+    }
+
     /// Wakes the maintainer if a class has asked. No lock may be held.
     #[inline]
     pub(super) fn call(&self) {

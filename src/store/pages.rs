@@ -71,36 +71,69 @@ pub(super) struct Pool {
 
 #[derive(Debug)]
 struct PoolState {
-    /// Given back; room for all pages from the start, so that pushing never allocates.
+    /// Given back by classes; room for all pages from the start, so that pushing never allocates.
     free: Vec<PageId>,
+    /// Given back to the system as well.
+    let_go: Vec<PageId>,
     /// The first page that never was a class's.
     fresh: u32,
-    /// Pages there are.
-    count: u32,
+    /// Pages that classes have. With `free`, no more than `limit` but for a while after that was lowered.
+    used: u32,
+    /// Pages there may be.
+    limit: u32,
     /// A page is on its way to this class: the last free one is not for others.
     kept_for: Option<ClassId>,
 }
 
+impl PoolState {
+    fn free_count(&self) -> u32 {
+        self.limit.saturating_sub(self.used)
+    }
+
+    fn given_back(&self) -> u32 {
+        u32::try_from(self.free.len()).expect("no more than there are pages")
+    }
+}
+
 impl Pool {
-    pub(super) fn new(count: u32) -> Self {
+    /// A pool with `limit` pages now, and up to `capacity` later.
+    pub(super) fn new(limit: u32, capacity: u32) -> Self {
+        let room = || Vec::with_capacity(capacity as usize);
         Self {
-            state: Ranked::new(PoolState { free: Vec::with_capacity(count as usize), fresh: 0, count, kept_for: None }),
+            state: Ranked::new(PoolState { free: room(), let_go: room(), fresh: 0, used: 0, limit, kept_for: None }),
         }
     }
 
-    fn take(&self, class: ClassId) -> Option<PageId> {
+    fn take(&self, arena: &Arena, class: ClassId) -> Option<PageId> {
         let mut state = self.state.lock(Rank::Pool);
-        let free_count = state.free.len() + (state.count - state.fresh) as usize;
-        if free_count <= 1 && state.kept_for.is_some_and(|other| other != class) {
+        let free_count = state.free_count();
+        if free_count == 0 || free_count == 1 && state.kept_for.is_some_and(|other| other != class) {
             return None;
         }
+        state.used += 1;
         if let Some(page) = state.free.pop() {
             return Some(page);
         }
-        (state.fresh < state.count).then(|| {
-            state.fresh += 1;
-            PageId(state.fresh - 1)
-        })
+        // What has been given back to the system counts as if it had never been used.
+        if let Some(page) = state.let_go.pop() {
+            return Some(page);
+        }
+        let page = PageId(state.fresh);
+        state.fresh += 1;
+        arena.note_pages(state.fresh);
+        Some(page)
+    }
+
+    /// A page that a class has just given back, for another: however many there may be, there are no more of them than before.
+    fn take_instead(&self, class: ClassId) -> Option<PageId> {
+        let mut state = self.state.lock(Rank::Pool);
+        if state.free.len() == 1 && state.kept_for.is_some_and(|other| other != class) {
+            return None;
+        }
+        // The very page may have gone on to the system meanwhile.
+        let page = state.free.pop().or_else(|| state.let_go.pop())?;
+        state.used += 1;
+        Some(page)
     }
 
     /// Keeps the next free page for a class, or for nobody in particular.
@@ -109,18 +142,59 @@ impl Pool {
     }
 
     fn give(&self, page: PageId) {
-        self.state.lock(Rank::Pool).free.push(page);
+        let mut state = self.state.lock(Rank::Pool);
+        state.used -= 1;
+        state.free.push(page);
     }
 
     /// Pages that a class could have now.
     pub(super) fn free_count(&self) -> u32 {
-        let state = self.state.lock(Rank::Pool);
-        u32::try_from(state.free.len()).expect("no more than there are pages") + (state.count - state.fresh)
+        self.state.lock(Rank::Pool).free_count()
     }
 
-    /// Pages given back by a class, for audits.
+    /// Sets how many pages there may be. What is beyond that goes in time: see [`Pool::excess`].
+    pub(super) fn set_limit(&self, limit: u32) {
+        self.state.lock(Rank::Pool).limit = limit;
+    }
+
+    /// Pages there may be.
+    pub(super) fn limit(&self) -> u32 {
+        self.state.lock(Rank::Pool).limit
+    }
+
+    /// Pages that classes have, and pages given back by them that are resident still.
+    pub(super) fn resident(&self) -> (u32, u32) {
+        let state = self.state.lock(Rank::Pool);
+        (state.used, state.given_back())
+    }
+
+    /// Pages beyond the limit that classes have.
+    pub(super) fn excess(&self) -> u32 {
+        let state = self.state.lock(Rank::Pool);
+        state.used.saturating_sub(state.limit)
+    }
+
+    /// A page that is resident for nothing: given back by a class, and beyond the limit.
+    /// To be given back to the system and then to [`Pool::give_gone`]; nobody else has it meanwhile.
+    pub(super) fn take_beyond(&self) -> Option<PageId> {
+        let mut state = self.state.lock(Rank::Pool);
+        if state.used + state.given_back() > state.limit { state.free.pop() } else { None }
+    }
+
+    /// Whether pages have been given back to the system that nobody has taken since.
+    pub(super) fn has_gone(&self) -> bool {
+        !self.state.lock(Rank::Pool).let_go.is_empty()
+    }
+
+    /// A page that has been given back to the system.
+    pub(super) fn give_gone(&self, page: PageId) {
+        self.state.lock(Rank::Pool).let_go.push(page);
+    }
+
+    /// Pages that no class has and that have been a class's, for audits.
     pub(super) fn given_back(&self) -> Vec<PageId> {
-        self.state.lock(Rank::Pool).free.clone()
+        let state = self.state.lock(Rank::Pool);
+        state.free.iter().chain(&state.let_go).copied().collect()
     }
 }
 
@@ -160,6 +234,11 @@ impl ClassGuard<'_> {
             self.claim_page(arena, pool);
         }
         let page_id = self.state.carving?;
+        Some(self.take_carved(arena, page_id))
+    }
+
+    /// The next chunk of the page being carved.
+    fn take_carved(&mut self, arena: &Arena, page_id: PageId) -> Chunk {
         let page = arena.page(page_id);
         let index = page.carved.load(Ordering::Relaxed);
         page.carved.store(index + 1, Ordering::Relaxed);
@@ -167,7 +246,18 @@ impl ClassGuard<'_> {
             self.state.carving = None;
         }
         let id = arena.chunk_id(page_id, index, self.class.chunk_len);
-        Some(self.own(arena, id))
+        self.own(arena, id)
+    }
+
+    /// [`ClassGuard::take`] after a page has been taken from another class for this one: also where there are too many
+    /// pages and the pool has none for anybody.
+    pub(super) fn take_instead(&mut self, arena: &Arena, pool: &Pool) -> Option<Chunk> {
+        if let Some(chunk) = self.take(arena, pool) {
+            return Some(chunk);
+        }
+        let page = pool.take_instead(self.class.id)?;
+        self.begin_carving(arena, page);
+        self.take(arena, pool)
     }
 
     /// Takes a page from the pool for the class to carve, if it has none; whether it did.
@@ -175,11 +265,25 @@ impl ClassGuard<'_> {
         if self.state.carving.is_some() {
             return false;
         }
-        let Some(page) = pool.take(self.class.id) else { return false };
+        let Some(page) = pool.take(arena, self.class.id) else { return false };
+        self.begin_carving(arena, page);
+        true
+    }
+
+    fn begin_carving(&mut self, arena: &Arena, page: PageId) {
         arena.page(page).set_class(Some(self.class.id));
         self.state.carving = Some(page);
         self.state.page_count += 1;
-        true
+    }
+
+    /// Puts up to `count` chunks of the page being carved into the free list; whether that page is all carved now.
+    pub(super) fn carve(&mut self, arena: &Arena, pool: &Pool, count: u32) -> bool {
+        for _ in 0..count {
+            let Some(page_id) = self.state.carving else { return true };
+            let chunk = self.take_carved(arena, page_id);
+            self.give(arena, pool, chunk);
+        }
+        self.state.carving.is_none()
     }
 
     /// A chunk that costs no new page.

@@ -8,17 +8,54 @@
 //! ```
 //!
 //! The class is held throughout; the item's bucket is tried. Where the class has no free chunk, its next victim makes one: a class that
-//! gives a page loses what it values least, not what happens to lie there. Large items are not moved, they are evicted with their page.
+//! gives a page loses what it values least, not what happens to lie there.
+//!
+//! Of a large item the pieces are moved one by one, and its head, each by itself: the class of the page is held, the one it is queued in (the
+//! largest; tried where that is another), and its bucket. Nobody then reads the names of its pieces, which change:
+//! readers have it pinned, and then it is not moved; whoever frees it holds its bucket first; and a drain that looks for its first piece
+//! holds the class of its queue. A head that moves is named anew in its pieces, whose class's locks protect that name: so
+//! the class of the last, shorter one is tried as well.
 
-use super::Inner;
 use super::arena::{Arena, ItemId};
 use super::evict::Won;
 use super::expiry::Moment;
+use super::hash::Hash;
 use super::item::{Chunk, Linked};
-use super::pages::ClassGuard;
+use super::pages::{Class, ClassGuard};
+use super::table::BucketGuard;
+use super::{Inner, Local};
 use crate::limits::RELOCATE_TRIES_MAX;
 use crate::stats::Block;
 use std::sync::atomic::Ordering;
+
+/// The class of a draining page, and where it is another one, the class in whose queue an item is that has something there.
+pub(super) struct Guards<'g, 'p, 'q> {
+    page: &'g mut ClassGuard<'p>,
+    queueing: Option<&'g mut ClassGuard<'q>>,
+}
+
+impl<'g, 'p, 'q> Guards<'g, 'p, 'q> {
+    pub(super) fn one(page: &'g mut ClassGuard<'p>) -> Self {
+        Self { page, queueing: None }
+    }
+
+    pub(super) fn two(page: &'g mut ClassGuard<'p>, queueing: &'g mut ClassGuard<'q>) -> Self {
+        Self { page, queueing: Some(queueing) }
+    }
+
+    /// Whether the class is one of those that are held.
+    fn hold(&self, class: &Class) -> bool {
+        self.page.class.id == class.id || self.queueing.as_ref().is_some_and(|guard| guard.class.id == class.id)
+    }
+
+    /// Puts `new` in the place that `old` has in its queue.
+    fn replace(&mut self, arena: &Arena, old: ItemId, new: ItemId) {
+        match &mut self.queueing {
+            Some(queueing) => queueing.replace(arena, old, new),
+            None => self.page.replace(arena, old, new),
+        }
+    }
+}
 
 impl Inner {
     /// Moves an item of the class out of its draining page, making room for it if need be. Whether the chunk is free now (the
@@ -41,14 +78,9 @@ impl Inner {
                 return self.move_item(guard, stats, id, chunk);
             }
             if !self.config.evict {
-                return false;
+                break;
             }
-            let mut won = Won::default();
-            *evicted += self.evict(guard, stats, 1, at, &mut won);
-            for chunk in won.chunks {
-                guard.give(&self.arena, &self.pool, chunk);
-            }
-            strays.append(&mut won.strays);
+            *evicted += self.evict_one(guard, stats, at, strays);
             // The victim may have been the item itself, and the last of its page, which then is anybody's by now: as long as it is
             // this class's nobody else can have made something of the chunk.
             let page = self.arena.page(self.arena.page_of(id));
@@ -57,7 +89,150 @@ impl Inner {
                 return true;
             }
         }
+        stats.slab_reassign_busy_nomem.add(1);
         false
+    }
+
+    /// Evicts from the class that is held until a chunk is won; how many items it took.
+    fn evict_one(&self, guard: &mut ClassGuard<'_>, stats: &Block, at: Moment, strays: &mut Vec<Chunk>) -> i64 {
+        let mut won = Won::default();
+        let evicted = self.evict(guard, stats, 1, at, &mut won);
+        for chunk in won.chunks {
+            guard.give(&self.arena, &self.pool, chunk);
+        }
+        strays.append(&mut won.strays);
+        evicted
+    }
+
+    /// Moves what a chunk of a draining page has of a large item: its head, or a piece. Whether the chunk is free now.
+    pub(super) fn relocate_large(
+        &self,
+        guards: Guards<'_, '_, '_>,
+        local: &mut Local,
+        (head, chunk): (ItemId, ItemId),
+        at: Moment,
+        strays: &mut Vec<Chunk>,
+    ) -> bool {
+        let shape = self.arena.shape_of(Linked::vouched(head, &guards));
+        if !self.sizes.is_large(shape) || self.is_dead(head, at) {
+            return false;
+        }
+        for _ in 0..RELOCATE_TRIES_MAX {
+            if let Some(to) = guards.page.take_at_hand(&self.arena, &self.pool) {
+                return self.move_large(guards, &local.stats, (head, chunk), to);
+            }
+            if !self.config.evict {
+                break;
+            }
+            let evicted = self.evict_one(guards.page, &local.stats, at, strays);
+            local.count_items(-evicted);
+            let page = self.arena.page(self.arena.page_of(chunk));
+            let is_ours = page.class() == Some(guards.page.class.id) && page.draining.load(Ordering::Relaxed);
+            // The victim may have been the item itself: its pieces of this class are free then, its head is among the strays.
+            if !is_ours || !self.arena.header(head).is_linked() {
+                return true;
+            }
+        }
+        local.stats.slab_reassign_busy_nomem.add(1);
+        false
+    }
+
+    fn move_large(
+        &self,
+        mut guards: Guards<'_, '_, '_>,
+        stats: &Block,
+        (head, from): (ItemId, ItemId),
+        to: Chunk,
+    ) -> bool {
+        let page_class = guards.page.class;
+        let hash = self.hash_of(Linked::vouched(head, &guards));
+        let Some(mut bucket) = self.table.try_lock(hash) else {
+            guards.page.give(&self.arena, &self.pool, to);
+            return false;
+        };
+        let pinned = self.arena.is_pinned(head, self.class_of(head).chunk_len, self.arena.header(head).value_len());
+        // Pins are taken under the bucket's lock, so there is none to come.
+        let unmoved = if pinned {
+            Some(to)
+        } else if head == from {
+            self.move_head(&mut guards, &bucket, (hash, head), to)
+        } else {
+            self.move_piece(&mut bucket, (head, from), to);
+            stats.slab_reassign_chunk_rescues.add(1);
+            None
+        };
+        drop(bucket);
+        if let Some(to) = unmoved {
+            guards.page.give(&self.arena, &self.pool, to);
+            return false;
+        }
+        stats.slab_reassign_rescues.add(u64::from(head == from));
+        guards.page.give(&self.arena, &self.pool, Chunk::owned(from, page_class.id));
+        true
+    }
+
+    /// The piece `from` of an item that nobody has pinned is in `to` from here on.
+    fn move_piece(&self, bucket: &mut BucketGuard<'_>, (head, from): (ItemId, ItemId), mut to: Chunk) {
+        let header = self.arena.header(head);
+        let (value_len, ids_at) = (header.value_len(), self.arena.header_len() + header.key_len());
+        let id_at = |index: usize| ids_at + index * size_of::<u32>();
+        let index = (0..self.piece_count(value_len))
+            .find(|&index| self.arena.piece_id_at(head, id_at(index)) == from)
+            .expect("a head names its pieces");
+        let len = self.piece_len().min(value_len - index * self.piece_len());
+        let chunk_len = self.sizes.chunk_len(to.class());
+        let data = self.arena.piece_data(from, len, bucket);
+        self.arena.piece_body(&mut to, chunk_len)[..len].copy_from_slice(data);
+        self.arena.header(to.id()).mark_piece(head);
+        self.arena.set_piece_id_at(bucket, head, id_at(index), to.id());
+        self.arena.header(from).mark_unlinked();
+    }
+
+    /// The head of an item that nobody has pinned is in `to` from here on; gives that back if a class that protects a piece's name of its
+    /// head is held by somebody.
+    fn move_head(
+        &self,
+        guards: &mut Guards<'_, '_, '_>,
+        bucket: &BucketGuard<'_>,
+        (hash, head): (Hash, ItemId),
+        mut to: Chunk,
+    ) -> Option<Chunk> {
+        let item = Linked::vouched(head, bucket);
+        let (shape, from) = (self.arena.shape_of(item), self.arena.header(head));
+        let (count, ids_at) = (self.piece_count(shape.value_len), self.arena.header_len() + shape.key_len);
+        let last = self.class_of(self.arena.piece_id_at(head, ids_at + (count - 1) * size_of::<u32>()));
+        let held = guards.hold(last);
+        let last_guard = if held { None } else { last.try_lock() };
+        if !held && last_guard.is_none() {
+            return Some(to);
+        }
+        let (key, ids) = (self.arena.key(item), self.arena.piece_ids(item, count));
+        let chunk_len = self.sizes.chunk_len(to.class());
+        let body = self.arena.body(&mut to, chunk_len);
+        body[..key.len()].copy_from_slice(key);
+        body[key.len()..key.len() + ids.len()].copy_from_slice(ids);
+        for index in 0..count {
+            let piece = self.arena.piece_id_at(head, ids_at + index * size_of::<u32>());
+            self.arena.header(piece).mark_piece(to.id());
+        }
+        self.copy_header(item, &to);
+        guards.replace(&self.arena, head, to.id());
+        let slot = bucket.find(hash.tag(), |other| other == head).expect("a queued item is in the index");
+        slot.set_id(to.id());
+        from.mark_unlinked();
+        None
+    }
+
+    /// Makes `to`, whose body is the item's, an item that is in no queue yet.
+    fn copy_header(&self, item: Linked<'_>, to: &Chunk) {
+        let (id, shape) = (to.id(), self.arena.shape_of(item));
+        let (from, header) = (self.arena.header(item.id()), self.arena.header(id));
+        header.set_flags(from.flags());
+        header.set_deadline(from.deadline());
+        self.arena.set_cas(id, self.arena.cas(item.id()));
+        self.arena.clear_pins(id, self.sizes.chunk_len(to.class()), shape.value_len);
+        header.mark_linked(shape, from.segment(), from.access());
+        self.arena.note_deadline(id, from.deadline());
     }
 
     fn move_item(&self, guard: &mut ClassGuard<'_>, stats: &Block, id: ItemId, mut chunk: Chunk) -> bool {
@@ -78,16 +253,10 @@ impl Inner {
         let body = self.arena.body(&mut chunk, guard.class.chunk_len);
         body[..key.len()].copy_from_slice(key);
         body[key.len()..key.len() + value.len()].copy_from_slice(value);
-        let (from, to) = (self.arena.header(id), self.arena.header(chunk.id()));
-        to.set_flags(from.flags());
-        to.set_deadline(from.deadline());
-        self.arena.set_cas(chunk.id(), self.arena.cas(id));
-        self.arena.clear_pins(chunk.id(), guard.class.chunk_len, value.len());
-        to.mark_linked(self.arena.shape_of(item), from.segment(), from.access());
-        self.arena.note_deadline(chunk.id(), from.deadline());
+        self.copy_header(item, &chunk);
         guard.replace(&self.arena, id, chunk.id());
         slot.set_id(chunk.id());
-        from.mark_unlinked();
+        self.arena.header(id).mark_unlinked();
         drop(bucket);
         guard.give(&self.arena, &self.pool, Chunk::owned(id, guard.class.id));
         stats.slab_reassign_rescues.add(1);

@@ -64,13 +64,21 @@ const MEMCACHED_CHUNK_MIN: usize = 48;
 const MEMCACHED_CLASSES_MAX: usize = 62;
 
 impl Sizes {
-    /// The table; memcached's if a factor or a least size is given.
-    pub(super) fn new(factor: Option<f64>, chunk_min: Option<usize>, with_cas: bool, memory_len: u64) -> Self {
-        let by_memcached = factor.is_some() || chunk_min.is_some();
+    /// The table; memcached's if a factor, a least size or a largest chunk is given.
+    pub(super) fn new(
+        factor: Option<f64>,
+        chunk_min: Option<usize>,
+        chunk_max: Option<usize>,
+        with_cas: bool,
+        memory_len: u64,
+    ) -> Self {
+        let by_memcached = factor.is_some() || chunk_min.is_some() || chunk_max.is_some();
         let unit = Unit::for_memory(memory_len);
         let page_len = if by_memcached { PAGE_LEN_MAX } else { page_len_for(memory_len) };
         let chunk_lens = if by_memcached {
-            memcached_table(factor.unwrap_or(MEMCACHED_FACTOR), chunk_min.unwrap_or(MEMCACHED_CHUNK_MIN), unit)
+            let (chunk_min, chunk_max) =
+                (chunk_min.unwrap_or(MEMCACHED_CHUNK_MIN), chunk_max.unwrap_or(MEMCACHED_CHUNK_MAX));
+            memcached_table(factor.unwrap_or(MEMCACHED_FACTOR), chunk_min, chunk_max, unit)
         } else {
             own_table(unit, page_len)
         };
@@ -184,17 +192,17 @@ fn own_table(unit: Unit, page_len: usize) -> Vec<u32> {
 }
 
 /// memcached's `slabs_init`: start at header + least size, grow by the factor, round up to 8, end with the chunk limit.
-fn memcached_table(factor: f64, chunk_min: usize, unit: Unit) -> Vec<u32> {
+fn memcached_table(factor: f64, chunk_min: usize, chunk_max: usize, unit: Unit) -> Vec<u32> {
     let mut chunk_lens = Vec::new();
     let mut len = MEMCACHED_HEADER_LEN + chunk_min;
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "positive and below a page")]
     let scaled = |len: usize, by: f64| (f64::from(narrow(len)) * by) as usize;
-    while chunk_lens.len() < MEMCACHED_CLASSES_MAX && len < scaled(MEMCACHED_CHUNK_MAX, 1.0 / factor) {
+    while chunk_lens.len() < MEMCACHED_CLASSES_MAX && len < scaled(chunk_max, 1.0 / factor) {
         len = len.next_multiple_of(unit.len().max(8));
         chunk_lens.push(len);
         len = scaled(len, factor).max(len + 1);
     }
-    chunk_lens.push(MEMCACHED_CHUNK_MAX);
+    chunk_lens.push(chunk_max);
     chunk_lens.into_iter().map(narrow).collect()
 }
 
@@ -212,7 +220,7 @@ mod tests {
 
     #[test]
     fn memcacheds_table_has_memcacheds_numbers() {
-        let sizes = Sizes::new(Some(1.25), None, true, 1 << 26);
+        let sizes = Sizes::new(Some(1.25), None, None, true, 1 << 26);
         let expected = [
             96, 120, 152, 192, 240, 304, 384, 480, 600, 752, 944, 1184, 1480, 1856, 2320, 2904, 3632, 4544, 5680, 7104,
             8880, 11104, 13880, 17352, 21696, 27120, 33904, 42384, 52984, 66232, 82792, 103_496, 129_376, 161_720,
@@ -230,7 +238,7 @@ mod tests {
     fn own_classes_rise_fit_and_waste_little() {
         for memory_len in [8_u64 << 20, 100 << 20, 1 << 30, 1 << 36] {
             let unit = Unit::for_memory(memory_len);
-            let sizes = Sizes::new(None, None, true, memory_len);
+            let sizes = Sizes::new(None, None, None, true, memory_len);
             assert!(sizes.chunk_lens.len() < 128, "{} classes", sizes.chunk_lens.len());
             assert!(sizes.chunk_lens.windows(2).all(|pair| pair[0] < pair[1]));
             assert!(sizes.chunk_lens.iter().all(|&len| (len as usize).is_multiple_of(unit.len())));
@@ -258,7 +266,7 @@ mod tests {
 
     #[test]
     fn the_item_limit_is_memcacheds() {
-        let sizes = Sizes::new(None, None, true, 1 << 26);
+        let sizes = Sizes::new(None, None, None, true, 1 << 26);
         let longest = (1 << 20) - 48 - 8 - 3 - 1 - 2;
         assert!(!sizes.is_too_large(shape(3, longest), 1 << 20));
         assert!(sizes.is_too_large(shape(3, longest + 1), 1 << 20));

@@ -9,10 +9,12 @@
 //! by evicting instead.
 
 use super::arena::{Arena, ItemId, Page, PageId};
+use super::chores::ClassSet;
 use super::evict::Spare;
 use super::expiry::Moment;
 use super::item::Chunk;
 use super::pages::ClassGuard;
+use super::sizes::ClassId;
 use super::{Inner, Local, Store};
 use crate::clock::Now;
 use crate::limits::{SWEEP_PAGES_MAX, SWEEP_SLICE};
@@ -40,6 +42,28 @@ pub(super) struct ClassSweep {
     passed: u32,
     /// The second and the flush at which no page had.
     fruitless: Option<(u32, u32)>,
+    /// What the maintainer's sweeps and crawls have done in the class.
+    pub(super) crawled: Crawled,
+}
+
+/// Items looked at, and those of them that were dead and removed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Crawled {
+    /// Looked at.
+    pub checked: u64,
+    /// Removed.
+    pub reclaimed: u64,
+}
+
+/// A crawl that was asked for.
+#[derive(Debug)]
+pub struct Crawl {
+    classes: ClassSet,
+    /// Items of one class, at most; 0 is all.
+    items_max: u64,
+    place: Place,
+    /// Items of each class looked at so far.
+    checked: Box<[u64]>,
 }
 
 /// Where the maintainer's sweep has come to.
@@ -49,7 +73,7 @@ pub struct SweepCursor(Place);
 /// What a step of the maintainer's sweep has done.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Swept {
-    /// Chunks looked at.
+    /// Items looked at.
     pub checked: u64,
     /// Items removed.
     pub reclaimed: u64,
@@ -91,15 +115,58 @@ impl Store {
                 continue;
             };
             let mut guard = inner.class(class).lock();
-            let (swept, next) = inner.sweep_slice(&mut guard, local, at, place, &mut strays);
+            let (swept, next) = inner.crawl_slice(&mut guard, local, at, place, &mut strays);
             drop(guard);
             cursor.0 = next;
             inner.give_back_all(strays);
-            local.stats.crawler_items_checked.add(swept.checked);
-            local.stats.crawler_reclaimed.add(swept.reclaimed);
             return swept;
         }
         Swept::default()
+    }
+
+    /// The crawl that has been asked for, if one has.
+    pub fn take_crawl(&self) -> Option<Crawl> {
+        let mut board = self.inner.chores.board();
+        let classes = board.crawl.take()?;
+        board.crawling = true;
+        let items_max = u64::from(board.background.crawler_tocrawl);
+        let checked = vec![0; self.inner.classes.len()].into_boxed_slice();
+        Some(Crawl { classes, items_max, place: Place::default(), checked })
+    }
+
+    /// Goes on with it for a slice: every page of its classes, whether something is due there or not. Whether there is more.
+    pub fn crawl(&self, local: &mut Local, crawl: &mut Crawl, now: Now) -> bool {
+        let inner = &*self.inner;
+        let wanted = |class: ClassId, crawl: &Crawl| {
+            let enough = crawl.items_max > 0 && crawl.checked[class.index()] >= crawl.items_max;
+            crawl.classes.contains(class.number()) && !enough
+        };
+        for _ in 0..SWEEP_PAGES_MAX {
+            let place = crawl.place;
+            if place.page >= inner.arena.page_count() {
+                self.end_crawl();
+                return false;
+            }
+            let class = inner.arena.page(PageId(place.page)).class();
+            let Some(class) = class.filter(|&class| wanted(class, crawl)) else {
+                crawl.place = Place { page: place.page + 1, chunk: 0 };
+                continue;
+            };
+            let mut strays = Vec::new();
+            let mut guard = inner.class(class).lock();
+            let (swept, next) = inner.crawl_slice(&mut guard, local, inner.moment(now), place, &mut strays);
+            drop(guard);
+            inner.give_back_all(strays);
+            crawl.checked[class.index()] += swept.checked;
+            crawl.place = next;
+            return true;
+        }
+        true
+    }
+
+    /// The crawl is over, or not wanted any more.
+    pub fn end_crawl(&self) {
+        self.inner.chores.board().crawling = false;
     }
 }
 
@@ -142,6 +209,24 @@ impl Inner {
         Some(0)
     }
 
+    /// A slice of the maintainer's, which is counted.
+    fn crawl_slice(
+        &self,
+        guard: &mut ClassGuard<'_>,
+        local: &mut Local,
+        at: Moment,
+        place: Place,
+        strays: &mut Vec<Chunk>,
+    ) -> (Swept, Place) {
+        let (swept, next) = self.sweep_slice(guard, local, at, place, strays);
+        let crawled = &mut guard.state.sweep.crawled;
+        crawled.checked += swept.checked;
+        crawled.reclaimed += swept.reclaimed;
+        local.stats.crawler_items_checked.add(swept.checked);
+        local.stats.crawler_reclaimed.add(swept.reclaimed);
+        (swept, next)
+    }
+
     /// Looks at the chunks from `place` on, as many as a slice has, and where to go on.
     fn sweep_slice(
         &self,
@@ -165,7 +250,7 @@ impl Inner {
         let end = carved.min(place.chunk + SWEEP_SLICE);
         for index in place.chunk..end {
             let id = self.arena.chunk_id(PageId(place.page), index, guard.class.chunk_len);
-            swept.checked += 1;
+            swept.checked += u64::from(self.arena.header(id).is_linked());
             swept.reclaimed += u64::from(self.sweep_chunk(guard, &local.stats, page, id, at, strays));
         }
         local.count_items(-i64::try_from(swept.reclaimed).expect("no more than a slice"));

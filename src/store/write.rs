@@ -19,7 +19,7 @@ use super::sizes::{ClassId, ItemShape};
 use super::table::{BucketGuard, Ghost, Meta, Slot};
 use super::{Deadline, Inner, Local, Store};
 use crate::clock::Now;
-use crate::limits::{KEY_LEN_MAX, PIN_VALUE_MIN};
+use crate::limits::KEY_LEN_MAX;
 use crate::settings::LruMode;
 use arrayvec::ArrayVec;
 use std::sync::Arc;
@@ -549,7 +549,8 @@ impl Inner {
     #[inline]
     fn fits_in_place(&self, slot: Slot<'_>, class: ClassId, value_len: usize) -> bool {
         let id = slot.id();
-        value_len < PIN_VALUE_MIN && self.arena.header(id).value_len() < PIN_VALUE_MIN && self.class_of(id).id == class
+        let pin_min = self.arena.pin_value_min();
+        value_len < pin_min && self.arena.header(id).value_len() < pin_min && self.class_of(id).id == class
     }
 
     fn replace_in_place(

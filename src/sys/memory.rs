@@ -73,6 +73,57 @@ impl Region {
         Ok(region)
     }
 
+    /// Gives the memory behind a part of the region back to the system. What is read there afterwards is zeros, or what it was
+    /// if the system did not take it.
+    ///
+    /// # Panics
+    /// When that is no part of the region, or not in whole pages of the system.
+    pub fn let_go(&self, offset: usize, len: usize) {
+        assert!(offset + len <= self.len && offset.is_multiple_of(SMALL_LEN) && len.is_multiple_of(SMALL_LEN));
+        #[cfg(not(miri))]
+        {
+            // SAFETY: inside the region by the assertion.
+            let from = unsafe { self.base.add(offset) }.as_ptr().cast();
+            // SAFETY: a range of the region's mapping, in whole pages. Everything in a region is valid when zero, as it was
+            // at first, and nobody has a reference that could see it change: those are given out for what is in use only.
+            let gone = unsafe { libc::madvise(from, len, libc::MADV_DONTNEED) } == 0;
+            // Memory that is locked (-k) is given back by another name, since Linux 5.18.
+            // SAFETY: as above.
+            let _ = gone || unsafe { libc::madvise(from, len, libc::MADV_DONTNEED_LOCKED) } == 0;
+        }
+    }
+
+    /// Whether the system may put the region's small pages together to huge ones, those that are there already apart.
+    pub fn allow_huge(&self, allowed: bool) {
+        #[cfg(not(miri))]
+        {
+            use nix::sys::mman::{MmapAdvise, madvise};
+            let advice = if allowed { MmapAdvise::MADV_HUGEPAGE } else { MmapAdvise::MADV_NOHUGEPAGE };
+            let len = self.len / HUGE_LEN * HUGE_LEN;
+            if len > 0 {
+                // SAFETY: whole pages of the mapping; the advice changes how it is backed, not what it holds.
+                let advised = unsafe { madvise(self.base.cast(), len, advice) };
+                // A kernel without huge pages has none to put together.
+                let _ = advised;
+            }
+        }
+        #[cfg(miri)]
+        let _ = allowed;
+    }
+
+    /// Makes the first `len` bytes resident, as far as the system has the memory.
+    pub fn populate(&self, len: usize) {
+        assert!(len <= self.len, "more than the region has");
+        #[cfg(not(miri))]
+        {
+            use nix::sys::mman::{MmapAdvise, madvise};
+            // SAFETY: a range of the mapping, which begins with a page; it is only made resident.
+            let populated = unsafe { madvise(self.base.cast(), len, MmapAdvise::MADV_POPULATE_WRITE) };
+            // A kernel that does not know how (before 5.14) has it become resident as it is used.
+            let _ = populated;
+        }
+    }
+
     /// A mapping of `len` bytes.
     #[cfg(not(miri))]
     fn map(len: usize) -> io::Result<NonNull<u8>> {
@@ -166,6 +217,9 @@ impl Drop for Region {
         }
     }
 }
+
+/// A page of the system, or several where they are smaller.
+const SMALL_LEN: usize = 4096;
 
 /// A huge page. Where they are larger, regions do without.
 const HUGE_LEN: usize = 2 << 20;

@@ -3,6 +3,7 @@
 //! It does *not* decide when; the command line's order of start-up does.
 
 use nix::errno::Errno;
+use nix::sys::mman::{MlockAllFlags, mlockall};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::unistd::{User, geteuid, initgroups, setgid, setuid};
 use std::ffi::CString;
@@ -106,6 +107,41 @@ pub fn cpu_times() -> CpuTimes {
     getrusage(UsageWho::RUSAGE_SELF)
         .map(|usage| CpuTimes { user: duration(usage.user_time()), system: duration(usage.system_time()) })
         .unwrap_or_default()
+}
+
+/// Bytes of this process that are resident; none if the system does not say.
+#[must_use]
+pub fn resident_len() -> Option<u64> {
+    let statm = std::fs::read_to_string("/proc/self/statm").ok()?;
+    let pages: u64 = statm.split_whitespace().nth(1)?.parse().ok()?;
+    let page_len = nix::unistd::sysconf(nix::unistd::SysconfVar::PAGE_SIZE).ok()??;
+    pages.checked_mul(u64::try_from(page_len).ok()?)
+}
+
+/// Whether the system makes huge pages at all.
+#[must_use]
+pub fn has_huge_pages() -> bool {
+    let said = std::fs::read_to_string("/sys/kernel/mm/transparent_hugepage/enabled");
+    said.is_ok_and(|said| !said.contains("[never]"))
+}
+
+/// Lets as much memory be locked as there is, as far as the process has the right to; to be called before that is given up.
+pub fn allow_locking() {
+    if let Ok((_, hard)) = getrlimit(Resource::RLIMIT_MEMLOCK) {
+        let all = nix::sys::resource::RLIM_INFINITY;
+        // Whoever may not raise the hard limit still has that much; whether it is enough is seen when memory is locked: the
+        // system compares it with all that is mapped, so it is not found out later, at some mapping.
+        if setrlimit(Resource::RLIMIT_MEMLOCK, all, all).is_err() {
+            let _ = setrlimit(Resource::RLIMIT_MEMLOCK, hard, hard);
+        }
+    }
+}
+
+/// Locks what is resident and what will be, each page as it is touched: populating all that is mapped, as locking without that
+/// condition does, would make the whole address space that is set aside resident, many times the memory there is.
+pub fn lock_memory() -> io::Result<()> {
+    let on_fault = MlockAllFlags::from_bits_retain(libc::MCL_ONFAULT);
+    mlockall(MlockAllFlags::MCL_CURRENT | MlockAllFlags::MCL_FUTURE | on_fault).map_err(io::Error::from)
 }
 
 #[cfg(test)]

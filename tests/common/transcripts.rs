@@ -7,8 +7,10 @@ use super::wire::Step::{Close, Say, Wait};
 use super::wire::Transcript;
 
 /// All of them.
-pub(crate) const TRANSCRIPTS: &[&[Transcript]] =
-    &[RETRIEVAL, STORAGE, CAS, ARITHMETIC, REMOVAL, LIFETIMES, FLUSHES, LINES, REFUSALS, SIZES, CLOSES, SMALL_TALK];
+pub(crate) const TRANSCRIPTS: &[&[Transcript]] = &[
+    RETRIEVAL, STORAGE, CAS, ARITHMETIC, REMOVAL, LIFETIMES, FLUSHES, LINES, REFUSALS, SIZES, CLOSES, SMALL_TALK,
+    CHORES,
+];
 
 /// Every transcript of every table.
 pub(crate) fn all() -> impl Iterator<Item = &'static Transcript> {
@@ -838,4 +840,85 @@ const SMALL_TALK: &[Transcript] = &[
         ],
     ),
     same("stats reset says so", &[Say("stats reset\r\n", "RESET\r\n")]),
+];
+
+/// What does not depend on what is stored, and does not take time.
+const CHORES: &[Transcript] = &[
+    same(
+        "slabs reassign needs two numbers that are classes with pages to spare",
+        &[
+            Say("slabs\r\n", "ERROR\r\n"),
+            Say("slabs wings\r\n", "ERROR\r\n"),
+            Say("slabs reassign 5\r\n", "ERROR\r\n"),
+            Say("slabs reassign 1 2 3\r\n", "ERROR\r\n"),
+            Say("slabs reassign a b\r\n", BAD),
+            Say("slabs reassign 1 b\r\n", BAD),
+            Say("slabs reassign 0 0\r\n", "SAME src and dst class are identical\r\n"),
+            Say("slabs reassign 999 999\r\n", "SAME src and dst class are identical\r\n"),
+            Say("slabs reassign 999 1\r\n", "BADCLASS invalid src or dst class id\r\n"),
+            Say("slabs reassign 1 -1\r\n", "BADCLASS invalid src or dst class id\r\n"),
+            Say("slabs reassign -2 1\r\n", "BADCLASS invalid src or dst class id\r\n"),
+            Say("slabs reassign 0 5\r\n", "NOSPARE source class has no spare pages\r\n"),
+            Say("slabs  reassign  7  8 \r\n", "NOSPARE source class has no spare pages\r\n"),
+        ],
+    ),
+    same(
+        "slabs automove takes a level or a ratio, and noreply",
+        &[
+            Say("slabs automove\r\n", "ERROR\r\n"),
+            Say("slabs automove 3\r\n", "ERROR\r\n"),
+            Say("slabs automove x\r\n", BAD),
+            Say("slabs automove -1\r\n", BAD),
+            Say("slabs automove 0\r\n", "OK\r\n"),
+            Say("slabs automove 2 3 4\r\n", "OK\r\n"),
+            Say("slabs automove 1 noreply\r\nget a\r\n", "END\r\n"),
+            Say("slabs automove x noreply\r\nget a\r\n", "END\r\n"),
+            Say("slabs automove ratio\r\n", "ERROR\r\n"),
+            Say("slabs automove ratio x\r\n", "ERROR\r\n"),
+            Say("slabs automove ratio 0.8\r\n", "OK\r\n"),
+        ],
+    ),
+    ours(
+        "slabs automove window has memcached's bounds",
+        "1.6.18 does not know the window, 1.6.45 does",
+        &[
+            Say("slabs automove window 30\r\n", "OK\r\n"),
+            Say("slabs automove window 2\r\n", "CLIENT_ERROR automove window too low or too high (3..1800)\r\n"),
+            Say("slabs automove window 1801\r\n", "CLIENT_ERROR automove window too low or too high (3..1800)\r\n"),
+        ],
+    ),
+    same(
+        "lru_crawler has knobs, and tells bad classes and numbers",
+        &[
+            Say("lru_crawler\r\n", "ERROR\r\n"),
+            Say("lru_crawler wings\r\n", "ERROR\r\n"),
+            Say("lru_crawler enable\r\n", "ERROR failed to start lru crawler thread\r\n"),
+            Say("lru_crawler enable noreply\r\n", "ERROR\r\n"),
+            Say("lru_crawler sleep\r\n", "ERROR\r\n"),
+            Say("lru_crawler sleep x\r\n", BAD),
+            Say("lru_crawler sleep 1000001\r\n", "CLIENT_ERROR sleep must be one second or less\r\n"),
+            Say("lru_crawler sleep 100\r\n", "OK\r\n"),
+            Say("lru_crawler tocrawl -1\r\n", BAD),
+            Say("lru_crawler tocrawl 0\r\n", "OK\r\n"),
+            Say("lru_crawler crawl\r\n", "ERROR\r\n"),
+            Say("lru_crawler crawl 0\r\n", "BADCLASS invalid class id\r\n"),
+            Say("lru_crawler crawl 1,x\r\n", "BADCLASS invalid class id\r\n"),
+            Say("lru_crawler crawl 300\r\n", "BADCLASS invalid class id\r\n"),
+            Say("lru_crawler crawl ,\r\n", "NOTSTARTED no items to crawl\r\n"),
+            Say("lru_crawler crawl 1 2\r\n", "ERROR\r\n"),
+        ],
+    ),
+    same(
+        "cache_memlimit is in megabytes, eight at least",
+        &[
+            Say("cache_memlimit\r\n", "ERROR\r\n"),
+            Say("cache_memlimit x\r\n", "ERROR\r\n"),
+            Say("cache_memlimit -1\r\n", "ERROR\r\n"),
+            Say("cache_memlimit 7\r\n", "MEMLIMIT_TOO_SMALL cannot set maxbytes to less than 8m\r\n"),
+            Say("cache_memlimit 65 noreply\r\nget a\r\n", "END\r\n"),
+            Say("cache_memlimit 64 x y\r\n", "ERROR\r\n"),
+            Say("cache_memlimit 64 x\r\n", "OK\r\n"),
+            Say("cache_memlimit 1000000001\r\n", "MEMLIMIT_ADJUST_FAILED input value is megabytes not bytes\r\n"),
+        ],
+    ),
 ];

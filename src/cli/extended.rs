@@ -1,0 +1,142 @@
+//! `-o`: what memcached has put into one option, and `lru_mode`, which is ours.
+
+use super::flags::{bad, number};
+use crate::limits::{PAGE_LEN_MAX, chunk_names_pieces};
+use crate::settings::{Automove, Background, LruMode, LruTuning, Settings};
+use std::time::Duration;
+
+/// One `-o` list.
+pub(super) fn extended(list: &str, settings: &mut Settings) -> Result<(), String> {
+    const OPTION: &str = "-o/--extended";
+    for item in list.split(',').filter(|item| !item.is_empty()) {
+        match item.split_once('=') {
+            Some(("idle_timeout", typed)) => {
+                let secs: u32 = number(&format!("{OPTION} idle_timeout"), typed, 0, i32::MAX.unsigned_abs())?;
+                settings.idle_timeout = (secs > 0).then(|| Duration::from_secs(secs.into()));
+            }
+            None if item == "idle_timeout" => return Err(bad(OPTION, item, "needs seconds: idle_timeout=60")),
+            Some((name, typed)) if lru_option(name, typed, settings)? => {}
+            Some((name, typed)) if background_option(name, typed, settings)? => {}
+            None if background_switch(item, &mut settings.background) => {}
+            None if item == "no_lru_maintainer" => settings.lru = LruMode::Flat,
+            None if item == "no_modern" => {
+                settings.lru = LruMode::Flat;
+                let background = &mut settings.background;
+                (background.reassign, background.automove, background.crawler) = (false, Automove::Off, false);
+            }
+            None if item == "lru_maintainer" && settings.lru == LruMode::Flat => settings.lru = LruMode::default(),
+            None if item == "lru_maintainer" => {}
+            None if LRU_OPTIONS.contains(&item) || BACKGROUND_OPTIONS.contains(&item) => {
+                return Err(bad(OPTION, item, "needs a value"));
+            }
+            // What it once switched on is what there is.
+            None if item == "modern" => {}
+            _ => return Err(bad(OPTION, item, "is not known")),
+        }
+    }
+    if !settings.lru_tuning.are_shares_sound() {
+        let (hot, warm) = (settings.lru_tuning.hot_pct, settings.lru_tuning.warm_pct);
+        let why = format!("must not be more than {} together", LruTuning::PCT_MAX);
+        return Err(bad(&format!("{OPTION} hot_lru_pct, warm_lru_pct"), &format!("{hot}, {warm}"), &why));
+    }
+    Ok(())
+}
+
+/// Those of the queues that have a value.
+const LRU_OPTIONS: [&str; 6] =
+    ["lru_mode", "hot_lru_pct", "warm_lru_pct", "hot_max_factor", "warm_max_factor", "temporary_ttl"];
+
+/// Sets one of them; whether the name is among them.
+fn lru_option(name: &str, typed: &str, settings: &mut Settings) -> Result<bool, String> {
+    let option = format!("-o/--extended {name}");
+    let tuning = &mut settings.lru_tuning;
+    let pct = || number(&option, typed, 1, LruTuning::PCT_MAX - 1);
+    let factor = || match typed.parse::<f64>() {
+        Ok(factor) if factor > 0.0 => Ok(factor),
+        _ => Err(bad(&option, typed, "must be a number above 0")),
+    };
+    match name {
+        "lru_mode" => settings.lru = lru_mode(&option, typed)?,
+        "hot_lru_pct" => tuning.hot_pct = pct()?,
+        "warm_lru_pct" => tuning.warm_pct = pct()?,
+        "hot_max_factor" => tuning.hot_max_factor = factor()?,
+        "warm_max_factor" => tuning.warm_max_factor = factor()?,
+        "temporary_ttl" => tuning.temporary_ttl = Some(number(&option, typed, 0, i32::MAX.unsigned_abs())?),
+        _ => return Ok(false),
+    }
+    Ok(true)
+}
+
+fn lru_mode(option: &str, typed: &str) -> Result<LruMode, String> {
+    match typed {
+        "flat" => Ok(LruMode::Flat),
+        "segmented" => Ok(LruMode::Segmented),
+        "s3fifo" => Ok(LruMode::S3Fifo),
+        _ => Err(bad(option, typed, "must be flat, segmented or s3fifo")),
+    }
+}
+
+/// Those of the maintainer and of pages that have a value. (`slab_automove` may do without.)
+const BACKGROUND_OPTIONS: [&str; 5] =
+    ["slab_automove_ratio", "slab_automove_window", "lru_crawler_sleep", "lru_crawler_tocrawl", "slab_chunk_max"];
+
+/// Sets one of them; whether the name is among them.
+fn background_option(name: &str, typed: &str, settings: &mut Settings) -> Result<bool, String> {
+    let option = format!("-o/--extended {name}");
+    let background = &mut settings.background;
+    match name {
+        "slab_automove" => {
+            let level = number(&option, typed, 0, 2)?;
+            background.automove = Automove::from_number(level).expect("0 to 2 are levels");
+        }
+        "slab_automove_ratio" => match typed.parse::<f64>() {
+            Ok(ratio) if ratio > 0.0 && ratio <= 1.0 => background.automove_ratio = ratio,
+            _ => return Err(bad(&option, typed, "must be a number above 0 and at most 1")),
+        },
+        "slab_automove_window" => {
+            let (min, max) = Background::WINDOWS.into_inner();
+            background.automove_window = number(&option, typed, min, max)?;
+        }
+        "lru_crawler_sleep" => {
+            background.crawler_sleep_us = number(&option, typed, 0, Background::CRAWLER_SLEEP_US_MAX)?;
+        }
+        "lru_crawler_tocrawl" => background.crawler_tocrawl = number(&option, typed, 0, u32::MAX)?,
+        "slab_chunk_max" => settings.chunk_max = Some(number(&option, typed, 1, PAGE_LEN_MAX)? << 10),
+        _ => return Ok(false),
+    }
+    Ok(true)
+}
+
+/// Sets what has no value; whether there is such a switch.
+fn background_switch(name: &str, background: &mut Background) -> bool {
+    match name {
+        "slab_reassign" => background.reassign = true,
+        "no_slab_reassign" => background.reassign = false,
+        "slab_automove" => background.automove = Automove::Normal,
+        "no_slab_automove" => background.automove = Automove::Off,
+        "lru_crawler" => background.crawler = true,
+        "no_lru_crawler" => background.crawler = false,
+        _ => return false,
+    }
+    true
+}
+
+/// memcached's rules for the largest chunk, and ours: the head of a value in pieces must have room for their names.
+pub(super) fn check_chunk_max(settings: &Settings) -> Result<(), String> {
+    let Some(chunk_max) = settings.chunk_max else { return Ok(()) };
+    let item_len = settings.item_len_max;
+    let refuse = |why: &str| Err(bad("-o/--extended slab_chunk_max", &(chunk_max >> 10).to_string(), why));
+    if chunk_max > item_len {
+        return refuse(&format!("must not be more than -I/--max-item-size, which is {} KB", item_len >> 10));
+    }
+    if !item_len.is_multiple_of(chunk_max) {
+        return refuse(&format!("must divide -I/--max-item-size, which is {} KB, without a rest", item_len >> 10));
+    }
+    if !PAGE_LEN_MAX.is_multiple_of(chunk_max) {
+        return refuse(&format!("must divide a page, which is {} KB, without a rest", PAGE_LEN_MAX >> 10));
+    }
+    if !chunk_names_pieces(chunk_max, item_len) {
+        return refuse("is too short to name all pieces of an item as long as -I/--max-item-size allows");
+    }
+    Ok(())
+}

@@ -1,0 +1,77 @@
+//! The administrator's knobs: what is asked of the maintainer, and how much memory there may be.
+
+use super::{Context, MaintainCommand, Outcome, WireError};
+use crate::limits::MEMORY_LEN_MIN;
+use crate::settings::Background;
+use crate::store::{ClassSet, CrawlRefused, ReassignRefused};
+
+/// `slabs`, `lru_crawler`.
+pub(super) fn maintain(cx: &Context<'_>, command: MaintainCommand) -> Outcome<'static> {
+    let done = match command {
+        MaintainCommand::Reassign(classes) => reassign(cx, classes),
+        MaintainCommand::Crawl(classes) => crawl(cx, classes),
+        MaintainCommand::EnableCrawler if cx.daemon.store.background().crawler => Err(WireError::CrawlerRunning),
+        MaintainCommand::CrawlerSleep(us) if us > Background::CRAWLER_SLEEP_US_MAX => Err(WireError::CrawlerSleep),
+        MaintainCommand::AutomoveWindow(rounds) if !Background::WINDOWS.contains(&rounds) => {
+            Err(WireError::AutomoveWindow)
+        }
+        knob => {
+            cx.daemon.store.tune_background(|background| turn(background, knob));
+            Ok(())
+        }
+    };
+    done.map_or_else(Outcome::Refused, |()| Outcome::Done)
+}
+
+fn turn(background: &mut Background, knob: MaintainCommand) {
+    match knob {
+        MaintainCommand::Automove(level) => background.automove = level,
+        MaintainCommand::AutomoveRatio(ratio) => background.automove_ratio = ratio.into(),
+        MaintainCommand::AutomoveWindow(rounds) => background.automove_window = rounds,
+        MaintainCommand::EnableCrawler => background.crawler = true,
+        MaintainCommand::DisableCrawler => background.crawler = false,
+        MaintainCommand::CrawlerSleep(us) => background.crawler_sleep_us = us,
+        MaintainCommand::CrawlerToCrawl(items) => background.crawler_tocrawl = items,
+        MaintainCommand::Reassign(_) | MaintainCommand::Crawl(_) => {}
+    }
+}
+
+fn reassign(cx: &Context<'_>, classes: Option<(i32, i32)>) -> Result<(), WireError> {
+    if !cx.daemon.store.background().reassign {
+        return Err(WireError::ReassignDisabled);
+    }
+    let (from, to) = classes.ok_or(WireError::BadCommandLine)?;
+    cx.daemon.store.ask_reassign(from, to).map_err(|refused| match refused {
+        ReassignRefused::Busy => WireError::ReassignBusy,
+        ReassignRefused::BadClass => WireError::ReassignBadClass,
+        ReassignRefused::NoSpare => WireError::ReassignNoSpare,
+        ReassignRefused::Same => WireError::ReassignSame,
+    })
+}
+
+fn crawl(cx: &Context<'_>, classes: Option<ClassSet>) -> Result<(), WireError> {
+    if !cx.daemon.store.background().crawler {
+        return Err(WireError::CrawlerDisabled);
+    }
+    let classes = classes.ok_or(WireError::CrawlBadClass)?;
+    cx.daemon.store.ask_crawl(classes).map_err(|refused| match refused {
+        CrawlRefused::Busy => WireError::CrawlBusy,
+        CrawlRefused::BadClass => WireError::CrawlBadClass,
+        CrawlRefused::Nothing => WireError::CrawlNothing,
+    })
+}
+
+/// `cache_memlimit`.
+pub(super) fn memory_limit(cx: &Context<'_>, mb: u64) -> Outcome<'static> {
+    let refused = match mb {
+        _ if mb < MEMORY_LEN_MIN >> 20 => WireError::MemoryLimitTooSmall,
+        _ if mb > MEMORY_MB_MAX => WireError::MemoryLimitInBytes,
+        // What was made resident at the start, to stay so, is not given back.
+        _ if !cx.daemon.settings.prefault && cx.daemon.store.set_memory_len(mb << 20) => return Outcome::Done,
+        _ => WireError::MemoryLimitOutOfBounds,
+    };
+    Outcome::Refused(refused)
+}
+
+/// More megabytes than this are taken for bytes, as by memcached.
+const MEMORY_MB_MAX: u64 = 1_000_000_000;

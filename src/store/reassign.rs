@@ -1,0 +1,177 @@
+//! A page that an operator moves: emptied in slices, by the maintainer, and given to the class it was asked for.
+//!
+//! ```text
+//!   class `from`                      pool                    class `to`
+//!   its emptiest page ──slices──► no chunk in use ──kept──► every chunk in its free list, or carved as wanted
+//!        │   ▲
+//!        │   └── something in it is reserved or pinned: looked at again a little later
+//!        └── what is live in it is moved to other chunks (`relocate.rs`), or evicted where there is no room
+//! ```
+//!
+//! Not here: which page goes where by itself (`moves.rs`), and who asks (`chores.rs`).
+
+use super::arena::PageId;
+use super::chores::Asked;
+use super::expiry::Moment;
+use super::sizes::ClassId;
+use super::{Inner, Local, Store};
+use crate::clock::Now;
+use crate::limits::{CARVE_TRIES_MAX, EVICT_STEPS_MAX};
+use std::sync::atomic::Ordering;
+
+/// A page that is being emptied.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Emptying {
+    class: ClassId,
+    page: PageId,
+    /// The next chunk to look at.
+    next: u32,
+}
+
+/// How far a page is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Emptied {
+    /// It was the class's: it is the pool's now, or somebody's who took it from there.
+    Gone,
+    /// There is more to look at.
+    More,
+    /// All has been looked at, and something in it is held.
+    Held,
+}
+
+/// A page on its way.
+#[derive(Debug)]
+pub struct PageMove {
+    asked: Asked,
+    page: Option<Emptying>,
+}
+
+/// How a step has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// There is nothing left to do.
+    Done,
+    /// There is more to do.
+    More,
+    /// Something is in the way that others hold.
+    Held,
+}
+
+impl Store {
+    /// The page that is to be moved, if one has been asked for.
+    pub fn take_reassign(&self) -> Option<PageMove> {
+        let mut board = self.inner.chores.board();
+        let asked = board.asked.take()?;
+        board.moving = true;
+        Some(PageMove { asked, page: None })
+    }
+
+    /// Goes on with it, for a bounded time.
+    pub fn step_reassign(&self, local: &mut Local, page_move: &mut PageMove, now: Now) -> Step {
+        let inner = &*self.inner;
+        let to = page_move.asked.to;
+        if to.is_some() {
+            inner.pool.keep_for(to);
+        }
+        let step = inner.step_reassign(local, page_move, inner.moment(now));
+        if step == Step::Done {
+            inner.pool.keep_for(None);
+            inner.chores.board().moving = false;
+        }
+        step
+    }
+}
+
+impl Inner {
+    fn step_reassign(&self, local: &mut Local, page_move: &mut PageMove, at: Moment) -> Step {
+        let Asked { from, to } = page_move.asked;
+        if let Some(from) = from {
+            let Some(page) = page_move.page.or_else(|| self.begin_emptying(from)) else { return Step::Done };
+            let page = page_move.page.insert(page);
+            match self.empty_slice(local, page, at) {
+                Emptied::More => return Step::More,
+                Emptied::Held => return Step::Held,
+                Emptied::Gone => page_move.page = None,
+            }
+        }
+        let Some(to) = to else {
+            local.stats.slabs_moved.add(1);
+            return Step::Done;
+        };
+        if self.give_page(to) {
+            local.stats.slabs_moved.add(1);
+            return Step::Done;
+        }
+        // Somebody was quicker, or has left the class no other page.
+        let spare = from.is_some_and(|from| self.class(from).lock().state.page_count > 1);
+        if spare { Step::More } else { Step::Done }
+    }
+
+    /// Begins to empty the class's page with the least in it.
+    pub(super) fn begin_emptying(&self, class: ClassId) -> Option<Emptying> {
+        let (page, entry) = self
+            .arena
+            .pages()
+            .filter(|(_, page)| page.class() == Some(class))
+            .min_by_key(|(_, page)| (page.draining.load(Ordering::Relaxed), page.used.load(Ordering::Relaxed)))?;
+        let mut guard = self.class(class).lock();
+        // What was seen without the lock is a hint.
+        if entry.class() != Some(class) {
+            return None;
+        }
+        if !entry.draining.load(Ordering::Relaxed) {
+            guard.drain(&self.arena, &self.pool, page);
+        }
+        Some(Emptying { class, page, next: 0 })
+    }
+
+    /// Looks at the page's next chunks, as many as are looked at while a class is locked.
+    pub(super) fn empty_slice(&self, local: &mut Local, emptying: &mut Emptying, at: Moment) -> Emptied {
+        let Emptying { class, page, next } = *emptying;
+        let class = self.class(class);
+        let mut strays = Vec::new();
+        let mut guard = class.lock();
+        let end = next + u32::try_from(EVICT_STEPS_MAX).unwrap_or(u32::MAX);
+        while emptying.next < end && self.is_draining(class, page, emptying.next) {
+            self.drain_chunk(&mut guard, local, page, emptying.next, at, &mut strays);
+            emptying.next += 1;
+        }
+        drop(guard);
+        self.give_back_all(strays);
+        let guard = class.lock();
+        if !self.is_draining(class, page, 0) {
+            return Emptied::Gone;
+        }
+        let entry = self.arena.page(page);
+        if emptying.next < entry.carved.load(Ordering::Relaxed) {
+            return Emptied::More;
+        }
+        emptying.next = 0;
+        let held = u64::from(entry.used.load(Ordering::Relaxed));
+        let linked = (0..entry.carved.load(Ordering::Relaxed)).any(|index| {
+            let header = self.arena.header(self.arena.chunk_id(page, index, class.chunk_len));
+            header.is_linked()
+        });
+        drop(guard);
+        local.stats.slab_reassign_busy_items.add(held);
+        // What is in no index any more is being filled by a client, or read by one.
+        self.chores.board().last_busy = Some(if linked { "locked" } else { "busy_floating" });
+        Emptied::Held
+    }
+
+    /// Gives the class a page of the pool; whether there was one. A page that it is carving is carved to its end first.
+    fn give_page(&self, to: ClassId) -> bool {
+        for _ in 0..CARVE_TRIES_MAX {
+            let mut guard = self.class(to).lock();
+            if guard.claim_page(&self.arena, &self.pool) {
+                return true;
+            }
+            if guard.carve(&self.arena, &self.pool, u32::try_from(EVICT_STEPS_MAX).unwrap_or(u32::MAX))
+                && self.pool.free_count() == 0
+            {
+                return false;
+            }
+        }
+        false
+    }
+}

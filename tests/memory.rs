@@ -1,0 +1,182 @@
+//! What the daemon takes of the system's memory, seen from outside: the real binary, and the system's own figures.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+const MB: u64 = 1 << 20;
+
+/// A daemon on a port of the kernel's choice. Killed when dropped.
+struct Daemon {
+    child: Child,
+    /// What it said up to and with the line that says where it listens.
+    said: String,
+    addr: SocketAddr,
+}
+
+impl Daemon {
+    fn start(args: &[&str]) -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_slabd"));
+        command.args(["-p", "-1", "-l", "127.0.0.1", "-t", "2"]).args(args).env_remove("RUST_LOG");
+        let mut child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut stderr = BufReader::new(child.stderr.take().unwrap());
+        let mut said = String::new();
+        while !said.contains("listening on") {
+            assert!(stderr.read_line(&mut said).unwrap() > 0, "the daemon ended: {said}");
+        }
+        let addr = said.split("listening on ").nth(1).unwrap().split([',', ';']).next().unwrap().parse().unwrap();
+        Self { child, said, addr }
+    }
+
+    fn connect(&self) -> Client {
+        let stream = TcpStream::connect(self.addr).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+        Client(stream)
+    }
+
+    /// A row of the system's own report, in bytes.
+    fn memory(&self, row: &str) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix(row)).unwrap();
+        line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() << 10
+    }
+
+    fn resident(&self) -> u64 {
+        self.memory("VmRSS")
+    }
+
+    /// Waits until no more than this is resident.
+    fn until_resident(&self, len_max: u64) {
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while self.resident() > len_max {
+            assert!(Instant::now() < deadline, "{} MB are still resident", self.resident() / MB);
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        // It may have ended by itself, which its clients have noticed by then.
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+struct Client(TcpStream);
+
+impl Client {
+    fn say(&mut self, request: &[u8], answer: &[u8]) {
+        self.0.write_all(request).unwrap();
+        let mut said = vec![0; answer.len()];
+        self.0.read_exact(&mut said).unwrap();
+        assert_eq!(String::from_utf8_lossy(&said), String::from_utf8_lossy(answer));
+    }
+
+    /// Stores so many values of one length; what came before may go.
+    fn fill(&mut self, from: usize, count: usize, len: usize) {
+        let value = "x".repeat(len);
+        for begin in (from..from + count).step_by(1000) {
+            let set = |n: usize| format!("set key{n} 0 0 {len} noreply\r\n{value}\r\n");
+            let batch: String = (begin..(begin + 1000).min(from + count)).map(set).collect();
+            self.0.write_all(batch.as_bytes()).unwrap();
+        }
+        self.say(b"get none\r\n", b"END\r\n");
+    }
+}
+
+/// Says that it is over, however it ends.
+struct Done<'s>(&'s AtomicBool);
+
+impl Drop for Done<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+#[test]
+fn memory_given_up_goes_back_to_the_system_and_memory_added_is_used() {
+    let daemon = Daemon::start(&["-m", "128"]);
+    let mut client = daemon.connect();
+    client.fill(0, 200_000, 700);
+    assert!(daemon.resident() > 120 * MB);
+    client.say(b"cache_memlimit 16\r\n", b"OK\r\n");
+    daemon.until_resident(40 * MB);
+    client.fill(0, 200_000, 700);
+    assert!(daemon.resident() < 40 * MB, "and does not come back");
+    client.say(b"cache_memlimit 200\r\n", b"OK\r\n");
+    client.fill(0, 400_000, 700);
+    assert!(daemon.resident() > 190 * MB && daemon.resident() < 230 * MB, "{} MB", daemon.resident() / MB);
+}
+
+#[test]
+fn the_whole_process_stays_within_its_bound_whatever_it_is_full_of() {
+    const BOUND: u64 = 96 * MB;
+    const CONNECTIONS: usize = 2000;
+    slabd::sys::process::allow_descriptors(CONNECTIONS as u64 + 200).unwrap();
+    for half_sent in [4000, 20_000] {
+        let daemon = Daemon::start(&["-m", "1024", "--memory-max", "96", "-c", "4000"]);
+        assert!(daemon.said.contains("--memory-max: '96' leaves less for items"), "{}", daemon.said);
+        let (done, most) = (AtomicBool::new(false), AtomicU64::new(0));
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !done.load(Ordering::Relaxed) {
+                    most.fetch_max(daemon.resident(), Ordering::Relaxed);
+                    std::thread::sleep(Duration::from_millis(2));
+                }
+            });
+            let _done = Done(&done);
+            let mut client = daemon.connect();
+            // The index grows with many small items, then what is full of those is asked for large ones.
+            client.fill(0, 600_000, 20);
+            client.fill(0, 50_000, 3000);
+            let mut others: Vec<Client> = (0..CONNECTIONS).map(|_| daemon.connect()).collect();
+            for (n, other) in others.iter_mut().enumerate() {
+                let part = "y".repeat(half_sent - 1);
+                other.0.write_all(format!("set half{n} 0 0 {half_sent}\r\n{part}").as_bytes()).unwrap();
+            }
+            client.fill(0, 50_000, 3000);
+            for other in &mut others {
+                other.say(b"y\r\n", b"STORED\r\n");
+            }
+            drop(others);
+            client.fill(0, 50_000, 3000);
+        });
+        let most = most.load(Ordering::Relaxed);
+        println!("at most {} KB of {} KB were resident", most >> 10, BOUND >> 10);
+        assert!(most > BOUND / 2 && most < BOUND + BOUND / 20, "{} MB", most / MB);
+    }
+}
+
+#[test]
+fn locked_memory_is_what_is_used_and_not_what_might_be() {
+    let daemon = Daemon::start(&["-m", "256", "-k", "-u", "root"]);
+    let mut client = daemon.connect();
+    client.fill(0, 50_000, 700);
+    assert!(daemon.resident() < 100 * MB, "room to grow is not resident");
+    if daemon.said.contains("memory is not locked") {
+        assert_eq!(daemon.memory("VmLck"), 0, "said, and true");
+        return;
+    }
+    assert!(daemon.memory("VmLck") > 30 * MB);
+    client.say(b"cache_memlimit 8\r\n", b"OK\r\n");
+    daemon.until_resident(30 * MB);
+}
+
+#[test]
+fn with_large_pages_all_memory_for_items_is_there_from_the_start() {
+    if !slabd::sys::process::has_huge_pages() {
+        let refused = Command::new(env!("CARGO_BIN_EXE_slabd")).args(["-p", "-1", "-L"]).output().unwrap();
+        assert!(
+            !refused.status.success() && String::from_utf8_lossy(&refused.stderr).contains("-L/--enable-largepages")
+        );
+        return;
+    }
+    let daemon = Daemon::start(&["-m", "64", "-L"]);
+    assert!(daemon.resident() >= 64 * MB && daemon.resident() < 90 * MB, "{} MB", daemon.resident() / MB);
+    daemon.connect().say(b"cache_memlimit 32\r\n", b"MEMLIMIT_ADJUST_FAILED out of bounds or unable to adjust\r\n");
+}
