@@ -11,6 +11,7 @@ mod flags;
 pub use flags::parse;
 
 use crate::clock::Clock;
+use crate::command::Daemon;
 use crate::server::{self, signals::StopSignals};
 use crate::settings::Settings;
 use crate::sys::process::{self, Identity};
@@ -20,6 +21,7 @@ use log::LevelFilter;
 use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 /// The daemon, from its command line to its exit code.
 #[must_use]
@@ -63,10 +65,20 @@ fn run(settings: Settings) -> Result<(), (String, u8)> {
     let running =
         bound.start(Clock::system()).map_err(|error| os(format!("cannot start: {}", process::reason(&error))))?;
     eprintln!("{}", loud_line(&running.daemon().settings, running.local_addrs()));
-    let waited = signals.wait();
+    let daemon = Arc::clone(running.daemon());
+    let waited = signals.wait(|| reload(&daemon));
     running.stop();
     running.join();
     waited.map_err(|error| os(process::reason(&error)))
+}
+
+/// Reads again what can be read again.
+fn reload(daemon: &Daemon) {
+    let Some(auth) = &daemon.auth else { return };
+    match auth.reload() {
+        Ok(count) => log::warn!("-Y/--auth-file: read again: {count} users"),
+        Err(why) => log::error!("-Y/--auth-file: {why}; the users stay as they were"),
+    }
 }
 
 /// Gives up root's rights, now that everything they are needed for is done.

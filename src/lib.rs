@@ -37,7 +37,7 @@
 //! Imports point downwards only; `tests/tidy.rs` holds the table and the list of files that may be unsafe.
 //!
 //! ```text
-//!   cli ─► server ─► session ─► proto ─► command ─► store ─► sys, stats, settings, clock, limits
+//!   cli ─► server ─► session ─► proto ─► command ─► store ─► auth, sys, stats, settings, clock, limits
 //! ```
 //!
 //! **Locks**: bucket → class → pool; against the arrows only *try* (`store/locks.rs`).
@@ -65,6 +65,7 @@ pub mod command;
 
 pub mod store;
 
+pub mod auth;
 pub mod clock;
 pub mod limits;
 pub mod settings;

@@ -149,6 +149,15 @@ pub const WRITE_PIECES_MAX: usize = 64;
 /// Seconds a client that was told goodbye may go on sending before its socket is closed under it.
 pub const LINGER_SECS_MAX: u32 = 2;
 
+/// Longest `user password` that a client may log in with, and longest line of the file of users, in bytes.
+pub const AUTH_TOKEN_LEN_MAX: usize = 1024;
+
+/// Users in the file, at most: each login is compared with all of them.
+pub const AUTH_USERS_MAX: usize = 256;
+
+/// Longest file of users, in bytes.
+pub const AUTH_FILE_LEN_MAX: usize = 64 << 10;
+
 // ---- the server ----------------------------------------------------------------------------------------------
 
 /// The shared read buffer of a worker, in bytes.
@@ -175,6 +184,9 @@ pub const EVENTS_MAX: usize = 1024;
 
 /// Milliseconds a stopping daemon waits for answers to leave.
 pub const DRAIN_MS_MAX: u64 = 2000;
+
+/// Milliseconds a worker sleeps at most while a login waits to be checked.
+pub const LOGIN_POLL_MS: u64 = 10;
 
 /// Milliseconds a worker sleeps at most while it has timeouts to look after.
 pub const TIMEOUT_POLL_MS: u64 = 100;

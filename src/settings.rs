@@ -43,6 +43,8 @@ pub struct Settings {
     pub lru_tuning: LruTuning,
     /// `-o idle_timeout`: close TCP connections idle this long.
     pub idle_timeout: Option<Duration>,
+    /// `-Y`: the file of users who may use the daemon; everybody may if there is none.
+    pub auth_file: Option<PathBuf>,
     /// `-u`: whom root becomes; none is `nobody`. The server itself does not look at it, the start-up of the daemon does.
     pub user: Option<String>,
 }
@@ -103,6 +105,7 @@ impl Default for Settings {
             lru: LruMode::default(),
             lru_tuning: LruTuning::default(),
             idle_timeout: None,
+            auth_file: None,
             user: None,
         }
     }

@@ -162,3 +162,40 @@ fn a_stop_signal_ends_it_well_and_soon_with_a_client_connected() {
         assert_eq!(daemon.exit_code(), 0);
     }
 }
+
+#[test]
+fn a_file_of_users_is_read_at_start_and_again_on_sighup() {
+    let file = std::env::temp_dir().join(format!("slabd-{}-users", std::process::id()));
+    let path = file.to_str().unwrap();
+    std::fs::write(&file, "foo\n").unwrap();
+    let refused = output(&["-p", "-1", "-Y", path]);
+    let said = String::from_utf8(refused.stderr).unwrap();
+    assert_eq!(refused.status.code(), Some(71));
+    assert_eq!(said, format!("slabd: -Y/--auth-file: {path} line 1: malformed entry, should be 'user:password'\n"));
+
+    std::fs::write(&file, "foo:bar\n").unwrap();
+    let mut daemon = Daemon::start(&["-Y", path]);
+    let said = |login: &str, len: usize| {
+        let mut client = TcpStream::connect(daemon.addr).unwrap();
+        client.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        client.write_all(format!("set x 0 0 {}\r\n{login}\r\n", login.len()).as_bytes()).unwrap();
+        let mut answer = vec![0; len];
+        client.read_exact(&mut answer).unwrap();
+        String::from_utf8(answer).unwrap()
+    };
+    let (stored, failure) = ("STORED\r\n", "CLIENT_ERROR authentication failure\r\n");
+    assert_eq!(said("foo bar", stored.len()), stored);
+    std::fs::write(&file, "foo:new\n").unwrap();
+    daemon.signal("HUP");
+    let mut line = String::new();
+    daemon.stderr.read_line(&mut line).unwrap();
+    assert!(line.contains("read again: 1 users"), "{line}");
+    assert_eq!(said("foo bar", failure.len()), failure);
+    assert_eq!(said("foo new", stored.len()), stored);
+    std::fs::remove_file(&file).unwrap();
+    daemon.signal("HUP");
+    line.clear();
+    daemon.stderr.read_line(&mut line).unwrap();
+    assert!(line.contains("cannot read"), "{line}");
+    assert_eq!(said("foo new", stored.len()), stored);
+}

@@ -62,6 +62,9 @@ pub(super) struct Flags {
     /// Do without CAS numbers
     #[arg(short = 'C', long)]
     disable_cas: bool,
+    /// File of users, `user:password` a line; clients then log in first, by a set of 'user password'; read again on SIGHUP
+    #[arg(short = 'Y', long, value_name = "FILE")]
+    auth_file: Option<PathBuf>,
     /// User to run as, if started by root [default: nobody]
     #[arg(short, long, value_name = "USER")]
     user: Option<String>,
@@ -121,6 +124,7 @@ pub(super) fn settings_of(flags: &Flags) -> Result<(Settings, Vec<String>), Stri
     if let Some(chunk_min) = &flags.slab_min_size {
         settings.chunk_min = Some(number("-n/--slab-min-size", chunk_min, 1, item_len_max)?);
     }
+    settings.auth_file.clone_from(&flags.auth_file);
     settings.user.clone_from(&flags.user);
     settings.verbosity = flags.verbose;
     for list in &flags.extended {

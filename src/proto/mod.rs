@@ -12,6 +12,7 @@
 //! other command, and only a request that has not arrived in full is [`Parsed::Partial`].
 
 mod line;
+pub mod login;
 pub mod text;
 
 pub use crate::command::VERSION;
@@ -55,6 +56,10 @@ pub const fn error_line(error: WireError) -> &'static [u8] {
         WireError::TooLarge => b"SERVER_ERROR object too large for cache\r\n",
         WireError::OutOfMemory => b"SERVER_ERROR out of memory storing object\r\n",
         WireError::OutOfMemoryIncr => b"SERVER_ERROR out of memory\r\n",
+        WireError::Unauthenticated => b"CLIENT_ERROR unauthenticated\r\n",
+        WireError::AuthFailure => b"CLIENT_ERROR authentication failure\r\n",
+        WireError::BadToken => b"CLIENT_ERROR bad authentication token format\r\n",
+        WireError::BadTokenEnd => b"CLIENT_ERROR bad command line termination\r\n",
         WireError::LruShares => b"ERROR hot and warm pcts must not exceed 80\r\n",
         WireError::LruFactors => b"ERROR hot/warm age factors must be greater than 0\r\n",
     }
@@ -77,6 +82,10 @@ mod tests {
             WireError::TooLarge,
             WireError::OutOfMemory,
             WireError::OutOfMemoryIncr,
+            WireError::Unauthenticated,
+            WireError::AuthFailure,
+            WireError::BadToken,
+            WireError::BadTokenEnd,
             WireError::LruShares,
             WireError::LruFactors,
         ];

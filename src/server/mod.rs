@@ -25,6 +25,7 @@ pub mod signals;
 mod socket;
 mod worker;
 
+use crate::auth::Auth;
 use crate::clock::Clock;
 use crate::command::Daemon;
 use crate::maintain;
@@ -48,17 +49,20 @@ pub fn start(settings: Settings, clock: Clock) -> io::Result<Running> {
     bind(settings)?.start(clock)
 }
 
-/// Checks the settings and binds all listeners; nobody is served yet.
+/// Checks the settings, reads the file of users and binds all listeners; nobody is served yet.
 pub fn bind(settings: Settings) -> io::Result<Bound> {
     settings.check().map_err(|why| io::Error::new(io::ErrorKind::InvalidInput, why))?;
+    let auth = settings.auth_file.as_deref().map(Auth::load).transpose();
+    let auth = auth.map_err(|why| io::Error::new(io::ErrorKind::InvalidInput, format!("-Y/--auth-file: {why}")))?;
     let listeners = listen::bind_all(&settings)?;
-    Ok(Bound { settings, listeners })
+    Ok(Bound { settings, auth, listeners })
 }
 
 /// A daemon that holds its addresses and does nothing else.
 #[derive(Debug)]
 pub struct Bound {
     settings: Settings,
+    auth: Option<Auth>,
     listeners: Vec<Listener>,
 }
 
@@ -84,12 +88,12 @@ impl Bound {
 
     /// Maps the store's memory and starts the threads.
     pub fn start(self, clock: Clock) -> io::Result<Running> {
-        let Self { settings, listeners } = self;
+        let Self { settings, auth, listeners } = self;
         let threads = settings.threads;
         let conn_limit = settings.conn_limit;
         let local_addrs = listeners.iter().filter_map(Listener::local_addr).collect();
         let store = Store::new(&store_config(&settings))?;
-        let daemon = Arc::new(Daemon { store, settings, clock, stats: Registry::default() });
+        let daemon = Arc::new(Daemon { store, settings, clock, stats: Registry::default(), auth });
 
         // Whatever can fail is made before the first thread runs.
         let mut polls = Vec::with_capacity(threads);
