@@ -12,7 +12,7 @@ pub use flags::parse;
 
 use crate::clock::Clock;
 use crate::command::Daemon;
-use crate::server::{self, signals::StopSignals};
+use crate::server::{self, Running, signals::StopSignals};
 use crate::settings::Settings;
 use crate::sys::process::{self, Identity};
 use clap::Parser;
@@ -20,6 +20,7 @@ use flags::{Flags, first_line, settings_of};
 use log::LevelFilter;
 use std::fmt::Write as _;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -64,12 +65,33 @@ fn run(settings: Settings) -> Result<(), (String, u8)> {
     }
     let running =
         bound.start(Clock::system()).map_err(|error| os(format!("cannot start: {}", process::reason(&error))))?;
+    if let Some(path) = std::env::var_os(PORT_FILE) {
+        write_ports(Path::new(&path), &running).map_err(|why| os(format!("{PORT_FILE}: {why}")))?;
+    }
     eprintln!("{}", loud_line(&running.daemon().settings, running.local_addrs()));
     let daemon = Arc::clone(running.daemon());
     let waited = signals.wait(|| reload(&daemon));
     running.stop();
     running.join();
     waited.map_err(|error| os(process::reason(&error)))
+}
+
+/// The environment's name for a file that is to be told the ports, as memcached's.
+const PORT_FILE: &str = "MEMCACHED_PORT_FILENAME";
+
+/// Writes which ports there are, in memcached's words. The file is there when it is complete.
+fn write_ports(path: &Path, running: &Running) -> Result<(), String> {
+    let mut text = String::new();
+    for (kind, addrs) in [("TCP", running.local_addrs()), ("UDP", running.udp_addrs())] {
+        for addr in addrs {
+            // Writing to a string does not fail.
+            let _ = writeln!(text, "{kind} {}: {}", if addr.is_ipv4() { "INET" } else { "INET6" }, addr.port());
+        }
+    }
+    let mut unfinished = path.as_os_str().to_owned();
+    unfinished.push(".lck");
+    let written = std::fs::write(&unfinished, text).and_then(|()| std::fs::rename(&unfinished, path));
+    written.map_err(|error| format!("cannot write {}: {}", path.display(), process::reason(&error)))
 }
 
 /// Reads again what can be read again.

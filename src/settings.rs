@@ -43,6 +43,8 @@ pub struct Settings {
     pub lru_tuning: LruTuning,
     /// `-o idle_timeout`: close TCP connections idle this long.
     pub idle_timeout: Option<Duration>,
+    /// `-U`: where to answer datagrams.
+    pub udp: Vec<SocketAddr>,
     /// `-Y`: the file of users who may use the daemon; everybody may if there is none.
     pub auth_file: Option<PathBuf>,
     /// `-u`: whom root becomes; none is `nobody`. The server itself does not look at it, the start-up of the daemon does.
@@ -105,6 +107,7 @@ impl Default for Settings {
             lru: LruMode::default(),
             lru_tuning: LruTuning::default(),
             idle_timeout: None,
+            udp: Vec::new(),
             auth_file: None,
             user: None,
         }

@@ -113,6 +113,7 @@ const UNSAFE: &[&str] = &["store/arena.rs", "store/item.rs", "sys/memory.rs"];
 /// The most lines a file may have, unit tests included. A file near its ceiling is a question, not a reason to split.
 const CEILINGS: &[(&str, usize)] = &[
     ("proto/login.rs", 150),
+    ("server/udp.rs", 300),
     ("session/login.rs", 100),
     ("main.rs", 15),
     ("lib.rs", 200),
