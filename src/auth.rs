@@ -122,7 +122,7 @@ impl Auth {
 const DIGEST_LEN: usize = 32;
 
 /// One reading of the file.
-struct Users {
+pub(crate) struct Users {
     /// Of this reading: digests say nothing about those of another.
     salt: [u8; 32],
     entries: Vec<Entry>,
@@ -157,7 +157,7 @@ impl Users {
     }
 
     /// Reads the text of a file. An error is what follows its name.
-    fn parse(text: &[u8]) -> Result<Self, String> {
+    pub(crate) fn parse(text: &[u8]) -> Result<Self, String> {
         let mut users = Self { salt: salt(), entries: Vec::new() };
         for (number, line) in text.split(|&byte| byte == b'\n').enumerate() {
             let line = line.strip_suffix(b"\r").unwrap_or(line);

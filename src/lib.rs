@@ -54,6 +54,8 @@
 //! - **outbox**: a client's answers that have not left yet.
 
 pub mod cli;
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod server;
 
 pub mod maintain;

@@ -23,7 +23,7 @@ mod outbox;
 mod pending;
 pub mod signals;
 mod socket;
-mod udp;
+pub(crate) mod udp;
 mod worker;
 
 use crate::auth::Auth;

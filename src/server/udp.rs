@@ -98,28 +98,9 @@ impl Udp {
 
     fn answer(&mut self, place: usize, len: usize, from: SocketAddr) {
         self.stats.bytes_read.add(len as u64);
-        let Some((header, payload)) = self.request[..len].split_first_chunk::<HEADER_LEN>() else { return };
-        let [id_high, id_low, .., count_high, count_low, _, _] = *header;
         let now = self.daemon.clock.now();
-        self.reply.clear();
-        if u16::from_be_bytes([count_high, count_low]) > 1 {
-            self.reply.bytes(b"SERVER_ERROR multi-packet request not supported\r\n");
-        } else {
-            let mut cx = Context { daemon: &self.daemon, local: &mut self.local, now };
-            let mut session = Session::new();
-            let mut used = 0;
-            loop {
-                let fed = session.feed(&mut cx, &payload[used..], &mut self.reply);
-                used += fed.used;
-                if !matches!(fed.stop, Stop::Budget) {
-                    break;
-                }
-            }
-            if self.reply.overflown {
-                self.reply.clear();
-                self.reply.bytes(b"SERVER_ERROR out of memory writing response over UDP\r\n");
-            }
-        }
+        let mut cx = Context { daemon: &self.daemon, local: &mut self.local, now };
+        let Some([id_high, id_low]) = respond(&mut cx, &self.request[..len], &mut self.reply) else { return };
         let reply = &self.reply.bytes;
         if reply.is_empty() || !self.purse.pay(from.ip(), len, reply.len(), now.tick) {
             return;
@@ -146,9 +127,34 @@ impl Udp {
     }
 }
 
+/// Carries out what a datagram asks for; its number, if it has one. `reply` is what it was and becomes the answer, which may be none.
+pub(crate) fn respond(cx: &mut Context<'_>, datagram: &[u8], reply: &mut Reply) -> Option<[u8; 2]> {
+    reply.clear();
+    let (header, payload) = datagram.split_first_chunk::<HEADER_LEN>()?;
+    let [id_high, id_low, _, _, count_high, count_low, _, _] = *header;
+    if u16::from_be_bytes([count_high, count_low]) > 1 {
+        reply.bytes(b"SERVER_ERROR multi-packet request not supported\r\n");
+        return Some([id_high, id_low]);
+    }
+    let mut session = Session::new();
+    let mut used = 0;
+    loop {
+        let fed = session.feed(cx, &payload[used..], reply);
+        used += fed.used;
+        if fed.stop != Stop::Budget {
+            break;
+        }
+    }
+    if reply.overflown {
+        reply.clear();
+        reply.bytes(b"SERVER_ERROR out of memory writing response over UDP\r\n");
+    }
+    Some([id_high, id_low])
+}
+
 /// An answer under way. What would make it too long is not kept.
 #[derive(Debug, Default)]
-struct Reply {
+pub(crate) struct Reply {
     bytes: Vec<u8>,
     overflown: bool,
 }
