@@ -12,7 +12,8 @@ mod flags;
 pub use flags::parse;
 
 use crate::clock::Clock;
-use crate::server::{self, signals::StopSignals};
+use crate::command::Daemon;
+use crate::server::{self, Running, signals::StopSignals};
 use crate::settings::Settings;
 use crate::sys::process::{self, Identity};
 use clap::Parser;
@@ -20,7 +21,9 @@ use flags::{Flags, first_line, settings_of};
 use log::LevelFilter;
 use std::fmt::Write as _;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 /// The daemon, from its command line to its exit code.
 #[must_use]
@@ -76,11 +79,42 @@ fn run(settings: Settings) -> Result<(), (String, u8)> {
             "-k/--lock-memory: memory is not locked: {why} (LimitMEMLOCK=infinity or ulimit -l unlimited helps)"
         );
     }
+    if let Some(path) = std::env::var_os(PORT_FILE) {
+        write_ports(Path::new(&path), &running).map_err(|why| os(format!("{PORT_FILE}: {why}")))?;
+    }
     eprintln!("{}", loud_line(&running.daemon().settings, running.local_addrs()));
-    let waited = signals.wait();
+    let daemon = Arc::clone(running.daemon());
+    let waited = signals.wait(|| reload(&daemon));
     running.stop();
     running.join();
     waited.map_err(|error| os(process::reason(&error)))
+}
+
+/// The environment's name for a file that is to be told the ports, as memcached's.
+const PORT_FILE: &str = "MEMCACHED_PORT_FILENAME";
+
+/// Writes which ports there are, in memcached's words. The file is there when it is complete.
+fn write_ports(path: &Path, running: &Running) -> Result<(), String> {
+    let mut text = String::new();
+    for (kind, addrs) in [("TCP", running.local_addrs()), ("UDP", running.udp_addrs())] {
+        for addr in addrs {
+            // Writing to a string does not fail.
+            let _ = writeln!(text, "{kind} {}: {}", if addr.is_ipv4() { "INET" } else { "INET6" }, addr.port());
+        }
+    }
+    let mut unfinished = path.as_os_str().to_owned();
+    unfinished.push(".lck");
+    let written = std::fs::write(&unfinished, text).and_then(|()| std::fs::rename(&unfinished, path));
+    written.map_err(|error| format!("cannot write {}: {}", path.display(), process::reason(&error)))
+}
+
+/// Reads again what can be read again.
+fn reload(daemon: &Daemon) {
+    let Some(auth) = &daemon.auth else { return };
+    match auth.reload() {
+        Ok(count) => log::warn!("-Y/--auth-file: read again: {count} users"),
+        Err(why) => log::error!("-Y/--auth-file: {why}; the users stay as they were"),
+    }
 }
 
 /// Gives up root's rights, now that everything they are needed for is done.

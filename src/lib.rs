@@ -37,7 +37,7 @@
 //! Imports point downwards only; `tests/tidy.rs` holds the table and the list of files that may be unsafe.
 //!
 //! ```text
-//!   cli ─► server ─► session ─► proto ─► command ─► store ─► sys, stats, settings, clock, limits
+//!   cli ─► server ─► session ─► proto ─► command ─► store ─► auth, sys, stats, settings, clock, limits
 //! ```
 //!
 //! **Locks**: bucket → class → pool; against the arrows only *try* (`store/locks.rs`).
@@ -54,6 +54,8 @@
 //! - **outbox**: a client's answers that have not left yet.
 
 pub mod cli;
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod server;
 
 pub mod maintain;
@@ -65,6 +67,7 @@ pub mod command;
 
 pub mod store;
 
+pub mod auth;
 pub mod clock;
 pub mod limits;
 pub mod settings;

@@ -165,6 +165,15 @@ pub const WRITE_PIECES_MAX: usize = 64;
 /// Seconds a client that was told goodbye may go on sending before its socket is closed under it.
 pub const LINGER_SECS_MAX: u32 = 2;
 
+/// Longest `user password` that a client may log in with, and longest line of the file of users, in bytes.
+pub const AUTH_TOKEN_LEN_MAX: usize = 1024;
+
+/// Users in the file, at most: each login is compared with all of them.
+pub const AUTH_USERS_MAX: usize = 256;
+
+/// Longest file of users, in bytes.
+pub const AUTH_FILE_LEN_MAX: usize = 64 << 10;
+
 // ---- the server ----------------------------------------------------------------------------------------------
 
 /// The shared read buffer of a worker, in bytes.
@@ -192,6 +201,9 @@ pub const EVENTS_MAX: usize = 1024;
 /// Milliseconds a stopping daemon waits for answers to leave.
 pub const DRAIN_MS_MAX: u64 = 2000;
 
+/// Milliseconds a worker sleeps at most while a login waits to be checked.
+pub const LOGIN_POLL_MS: u64 = 10;
+
 /// Milliseconds a worker sleeps at most while it has timeouts to look after.
 pub const TIMEOUT_POLL_MS: u64 = 100;
 
@@ -200,6 +212,21 @@ pub const IDLE_STEP_MAX: usize = 256;
 
 /// Milliseconds the acceptor waits when the system has no descriptor left, or no worker has room.
 pub const ACCEPT_BACKOFF_MS: u64 = 50;
+
+/// Bytes of a datagram that is sent, its header included (memcached's `UDP_MAX_PAYLOAD_SIZE`).
+pub const UDP_DATAGRAM_LEN: usize = 1400;
+
+/// Bytes a second that one source of datagrams may be sent beyond what it sends.
+pub const UDP_RATE: u32 = 256 << 10;
+
+/// The same that may be saved up: a value of the default largest size, its line and some more.
+pub const UDP_BURST_MAX: u32 = (1 << 20) + (1 << 10);
+
+/// Bytes of an answer in datagrams, at most; a longer one is refused.
+pub const UDP_REPLY_LEN_MAX: usize = UDP_BURST_MAX as usize;
+
+/// Sources of datagrams that are told apart, more or less.
+pub const UDP_SOURCES: usize = 4096;
 
 /// Most worker threads.
 pub const THREADS_MAX: usize = 1024;
@@ -222,5 +249,6 @@ const _: () = assert!(PIN_VALUE_MIN + REPLY_HEAD_LEN_MAX <= LARGEST_CHUNK_LEN_MI
 const _: () = assert!(LARGEST_CHUNK_LEN_MIN <= PAGE_LEN_MIN);
 const _: () = assert!(GET_LINE_LEN_MAX >= READ_BUFFER_LEN);
 const _: () = assert!(JOIN_LEN_MAX <= READ_BUFFER_LEN / 4);
+const _: () = assert!(UDP_REPLY_LEN_MAX / UDP_DATAGRAM_LEN < u16::MAX as usize);
 const _: () = assert!(WRITE_AT_ONCE_LEN <= OUTPUT_LEN_MAX);
 const _: () = assert!(SPARE_BUFFER_LEN_MAX <= SPARE_BYTES_MAX);

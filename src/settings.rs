@@ -53,6 +53,10 @@ pub struct Settings {
     pub chunk_max: Option<usize>,
     /// `-o idle_timeout`: close TCP connections idle this long.
     pub idle_timeout: Option<Duration>,
+    /// `-U`: where to answer datagrams.
+    pub udp: Vec<SocketAddr>,
+    /// `-Y`: the file of users who may use the daemon; everybody may if there is none.
+    pub auth_file: Option<PathBuf>,
     /// `-u`: whom root becomes; none is `nobody`. The server itself does not look at it, the start-up of the daemon does.
     pub user: Option<String>,
 }
@@ -124,6 +128,8 @@ impl Default for Settings {
             process_len_max: None,
             chunk_max: None,
             idle_timeout: None,
+            udp: Vec::new(),
+            auth_file: None,
             user: None,
         }
     }

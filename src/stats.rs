@@ -99,6 +99,10 @@ counters! {
     touch_hits: count,
     /// touch, gat of nothing.
     touch_misses: count,
+    /// Logins tried.
+    auth_cmds: count,
+    /// Logins that failed.
+    auth_errors: count,
     /// Stores refused for their size.
     store_too_large: count,
     /// Stores refused for want of memory.

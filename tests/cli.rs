@@ -78,7 +78,7 @@ fn a_bad_value_is_one_line_that_names_its_option_and_nothing_starts() {
     let table: [(&[&str], &str); 7] = [
         (&["-m", "0"], "slabd: -m/--memory-limit: '0'"),
         (&["-t", "no"], "slabd: -t/--threads: 'no'"),
-        (&["-U", "11211"], "slabd: -U/--udp-port: '11211'"),
+        (&["-U", "x"], "slabd: -U/--udp-port: 'x'"),
         (&["-o", "idle_timeout=1,wings"], "slabd: -o/--extended: 'wings'"),
         (&["-l", "127.0.0.1:70000"], "slabd: -l/--listen 127.0.0.1:70000: '70000'"),
         (&["--wings"], "slabd: unexpected argument '--wings'"),
@@ -161,4 +161,63 @@ fn a_stop_signal_ends_it_well_and_soon_with_a_client_connected() {
         assert_eq!(said, "", "a stop is nothing to warn of");
         assert_eq!(daemon.exit_code(), 0);
     }
+}
+
+#[test]
+fn a_file_of_users_is_read_at_start_and_again_on_sighup() {
+    let file = std::env::temp_dir().join(format!("slabd-{}-users", std::process::id()));
+    let path = file.to_str().unwrap();
+    std::fs::write(&file, "foo\n").unwrap();
+    let refused = output(&["-p", "-1", "-Y", path]);
+    let said = String::from_utf8(refused.stderr).unwrap();
+    assert_eq!(refused.status.code(), Some(71));
+    assert_eq!(said, format!("slabd: -Y/--auth-file: {path} line 1: malformed entry, should be 'user:password'\n"));
+
+    std::fs::write(&file, "foo:bar\n").unwrap();
+    let mut daemon = Daemon::start(&["-Y", path]);
+    let said = |login: &str, len: usize| {
+        let mut client = TcpStream::connect(daemon.addr).unwrap();
+        client.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        client.write_all(format!("set x 0 0 {}\r\n{login}\r\n", login.len()).as_bytes()).unwrap();
+        let mut answer = vec![0; len];
+        client.read_exact(&mut answer).unwrap();
+        String::from_utf8(answer).unwrap()
+    };
+    let (stored, failure) = ("STORED\r\n", "CLIENT_ERROR authentication failure\r\n");
+    assert_eq!(said("foo bar", stored.len()), stored);
+    std::fs::write(&file, "foo:new\n").unwrap();
+    daemon.signal("HUP");
+    let mut line = String::new();
+    daemon.stderr.read_line(&mut line).unwrap();
+    assert!(line.contains("read again: 1 users"), "{line}");
+    assert_eq!(said("foo bar", failure.len()), failure);
+    assert_eq!(said("foo new", stored.len()), stored);
+    std::fs::remove_file(&file).unwrap();
+    daemon.signal("HUP");
+    line.clear();
+    daemon.stderr.read_line(&mut line).unwrap();
+    assert!(line.contains("cannot read"), "{line}");
+    assert_eq!(said("foo new", stored.len()), stored);
+}
+
+#[test]
+fn the_ports_are_told_to_a_file_if_the_environment_names_one() {
+    let path = std::env::temp_dir().join(format!("slabd-{}-ports", std::process::id()));
+    let mut child =
+        slabd(&["-p", "-1", "-U", "-1", "-l", "127.0.0.1"]).env("MEMCACHED_PORT_FILENAME", &path).spawn().unwrap();
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while !path.exists() && Instant::now() < deadline {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let text = std::fs::read_to_string(&path).unwrap();
+    let ports: Vec<(&str, u16)> = text
+        .lines()
+        .map(|line| line.split_once(": ").unwrap())
+        .map(|(kind, port)| (kind, port.parse().unwrap()))
+        .collect();
+    assert!(matches!(ports[..], [("TCP INET", 1..), ("UDP INET", 1..)]), "{text}");
+    assert!(TcpStream::connect(("127.0.0.1", ports[0].1)).is_ok());
+    child.kill().unwrap();
+    child.wait().unwrap();
+    std::fs::remove_file(&path).unwrap();
 }

@@ -29,6 +29,7 @@ pub(crate) fn daemon(memory_len: u64) -> Daemon {
         settings: Settings::default(),
         clock: Clock::system(),
         stats: Registry::default(),
+        auth: None,
     }
 }
 

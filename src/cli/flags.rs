@@ -19,8 +19,8 @@ pub(super) struct Flags {
     /// TCP port to listen on; 0 is no TCP, -1 lets the kernel choose
     #[arg(short, long, value_name = "NUM", default_value = "11211", allow_hyphen_values = true)]
     port: String,
-    /// UDP port; only 0 (off) for now
-    #[arg(short = 'U', long, value_name = "NUM", default_value = "0")]
+    /// UDP port; 0 is no UDP, -1 lets the kernel choose
+    #[arg(short = 'U', long, value_name = "NUM", default_value = "0", allow_hyphen_values = true)]
     udp_port: String,
     /// Unix-domain socket to listen on, beside TCP
     #[arg(short = 's', long, value_name = "FILE")]
@@ -71,6 +71,9 @@ pub(super) struct Flags {
     /// Do without CAS numbers
     #[arg(short = 'C', long)]
     disable_cas: bool,
+    /// File of users, `user:password` a line; clients then log in first, by a set of 'user password'; read again on SIGHUP
+    #[arg(short = 'Y', long, value_name = "FILE")]
+    auth_file: Option<PathBuf>,
     /// User to run as, if started by root [default: nobody]
     #[arg(short, long, value_name = "USER")]
     user: Option<String>,
@@ -106,12 +109,15 @@ pub(super) fn first_line(error: &clap::Error) -> String {
 /// Flags as typed, made into what is meant; and what should be said about it.
 pub(super) fn settings_of(flags: &Flags) -> Result<(Settings, Vec<String>), String> {
     let mut warnings = Vec::new();
-    if flags.udp_port != "0" {
-        return Err(bad("-U/--udp-port", &flags.udp_port, "UDP is not served yet; only 0 (off) is accepted"));
-    }
     let (memory_len, item_len_max) = lengths(flags, &mut warnings)?;
     let mut settings = Settings { memory_len, item_len_max, ..Settings::default() };
-    (settings.listen, settings.ipv6_optional) = listen_addrs(flags)?;
+    (settings.listen, settings.ipv6_optional) = listen_addrs(flags, Port::Tcp)?;
+    let (udp, udp_ipv6_optional) = listen_addrs(flags, Port::Udp)?;
+    settings.udp = udp;
+    settings.ipv6_optional |= udp_ipv6_optional;
+    if !settings.udp.is_empty() && flags.auth_file.is_some() {
+        return Err(bad("-U/--udp-port", &flags.udp_port, "cannot be where clients must log in (-Y)"));
+    }
     settings.unix_socket = unix_socket(flags)?;
     if settings.listen.is_empty() && settings.unix_socket.is_none() {
         return Err(bad("-p/--port", &flags.port, "without TCP there must be a unix socket (-s)"));
@@ -132,6 +138,7 @@ pub(super) fn settings_of(flags: &Flags) -> Result<(Settings, Vec<String>), Stri
     if let Some(chunk_min) = &flags.slab_min_size {
         settings.chunk_min = Some(number("-n/--slab-min-size", chunk_min, 1, item_len_max)?);
     }
+    settings.auth_file.clone_from(&flags.auth_file);
     settings.user.clone_from(&flags.user);
     settings.verbosity = flags.verbose;
     for list in &flags.extended {
@@ -180,11 +187,22 @@ fn whole_process(flags: &Flags, settings: &mut Settings, warnings: &mut Vec<Stri
     Ok(())
 }
 
-/// `-l` and `-p`: where to listen, and whether IPv6 may be missing.
-fn listen_addrs(flags: &Flags) -> Result<(Vec<SocketAddr>, bool), String> {
-    let port = match flags.port.as_str() {
+/// What is listened for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Port {
+    Tcp,
+    Udp,
+}
+
+/// `-l` and `-p` or `-U`: where to listen, and whether IPv6 may be missing.
+fn listen_addrs(flags: &Flags, kind: Port) -> Result<(Vec<SocketAddr>, bool), String> {
+    let (option, typed) = match kind {
+        Port::Tcp => ("-p/--port", flags.port.as_str()),
+        Port::Udp => ("-U/--udp-port", flags.udp_port.as_str()),
+    };
+    let port = match typed {
         "-1" => Some(0),
-        typed => match number::<u16>("-p/--port", typed, 0, u16::MAX)? {
+        typed => match number::<u16>(option, typed, 0, u16::MAX)? {
             0 => None,
             port => Some(port),
         },
@@ -403,7 +421,8 @@ mod tests {
             ("-p 65536", "-p/--port: '65536'"),
             ("-p -2", "-p/--port: '-2'"),
             ("-p 0", "-p/--port: '0'"),
-            ("-U 11211", "-U/--udp-port: '11211' UDP is not served yet"),
+            ("-U 70000", "-U/--udp-port: '70000'"),
+            ("-U 11211 -Y users", "-U/--udp-port: '11211' cannot be where clients must log in"),
             ("-l no.such.host.invalid", "-l/--listen: 'no.such.host.invalid'"),
             ("-l 127.0.0.1:x", "-l/--listen 127.0.0.1:x: 'x'"),
             ("-l :5", "-l/--listen: ':5'"),

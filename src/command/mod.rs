@@ -11,6 +11,7 @@ pub mod report;
 pub use crate::settings::{Automove, LruMode};
 pub use crate::store::{ClassSet, Value, View};
 
+use crate::auth::Auth;
 use crate::clock::{Clock, Now};
 use crate::settings::Settings;
 use crate::stats::Registry;
@@ -288,6 +289,14 @@ pub enum WireError {
     OutOfMemory,
     /// incr, decr, append or prepend that needed a new chunk and got none.
     OutOfMemoryIncr,
+    /// Not logged in yet.
+    Unauthenticated,
+    /// The password is not the user's, or there is no such user.
+    AuthFailure,
+    /// A login that is not `user password`.
+    BadToken,
+    /// A login that is not followed by its terminator.
+    BadTokenEnd,
     /// lru tune: HOT and WARM would leave nothing for COLD.
     LruShares,
     /// lru tune: a factor that is not above 0.
@@ -350,6 +359,8 @@ pub struct Daemon {
     pub clock: Clock,
     /// All threads' counters.
     pub stats: Registry,
+    /// Who may use it; everybody if there is none.
+    pub auth: Option<Auth>,
 }
 
 /// What a thread that executes commands has at hand, for one turn.

@@ -80,8 +80,8 @@ fn commands(report: &mut Report, totals: &Totals) {
         ("touch_misses", totals.touch_misses),
         ("store_too_large", totals.store_too_large),
         ("store_no_memory", totals.store_no_memory),
-        ("auth_cmds", 0),
-        ("auth_errors", 0),
+        ("auth_cmds", totals.auth_cmds),
+        ("auth_errors", totals.auth_errors),
     ] {
         report.push(name, value);
     }
@@ -259,7 +259,7 @@ fn settings_of_the_edge(report: &mut Report, cx: &Context<'_>) {
     report.push("maxbytes", cx.daemon.store.memory_len());
     report.push("maxconns", settings.conn_limit);
     report.push("tcpport", settings.listen.first().map_or(0, std::net::SocketAddr::port));
-    report.push("udpport", 0);
+    report.push("udpport", settings.udp.first().map_or(0, std::net::SocketAddr::port));
     let inter: Vec<String> = settings.listen.iter().map(|address| address.ip().to_string()).collect();
     report.push("inter", if inter.is_empty() { "NULL".to_owned() } else { inter.join(",") });
     report.push("verbosity", settings.verbosity);
@@ -280,7 +280,7 @@ fn settings_of_the_edge(report: &mut Report, cx: &Context<'_>) {
     report.push("tcp_backlog", settings.backlog);
     report.push("binding_protocol", "auto-negotiate");
     report.push("auth_enabled_sasl", "no");
-    report.push("auth_enabled_ascii", "no");
+    report.push("auth_enabled_ascii", yes(settings.auth_file.is_some()));
     report.push("item_size_max", settings.item_len_max);
     report.push("maxconns_fast", "yes");
 }

@@ -13,6 +13,7 @@
 
 mod admin;
 mod line;
+pub mod login;
 pub mod text;
 
 pub use crate::command::VERSION;
@@ -56,6 +57,10 @@ pub const fn error_line(error: WireError) -> &'static [u8] {
         WireError::TooLarge => b"SERVER_ERROR object too large for cache\r\n",
         WireError::OutOfMemory => b"SERVER_ERROR out of memory storing object\r\n",
         WireError::OutOfMemoryIncr => b"SERVER_ERROR out of memory\r\n",
+        WireError::Unauthenticated => b"CLIENT_ERROR unauthenticated\r\n",
+        WireError::AuthFailure => b"CLIENT_ERROR authentication failure\r\n",
+        WireError::BadToken => b"CLIENT_ERROR bad authentication token format\r\n",
+        WireError::BadTokenEnd => b"CLIENT_ERROR bad command line termination\r\n",
         WireError::LruShares => b"ERROR hot and warm pcts must not exceed 80\r\n",
         WireError::LruFactors => b"ERROR hot/warm age factors must be greater than 0\r\n",
         WireError::ReassignBusy => b"BUSY currently processing reassign request\r\n",
@@ -93,6 +98,10 @@ mod tests {
             WireError::TooLarge,
             WireError::OutOfMemory,
             WireError::OutOfMemoryIncr,
+            WireError::Unauthenticated,
+            WireError::AuthFailure,
+            WireError::BadToken,
+            WireError::BadTokenEnd,
             WireError::LruShares,
             WireError::LruFactors,
             WireError::ReassignBusy,

@@ -73,6 +73,8 @@ pub(super) enum Next {
     Wait,
     /// Serve it again next turn.
     Yield,
+    /// Serve it again when a login may be checked.
+    Later,
     /// Serve it again next turn, and close it after a while.
     Linger,
     /// Close it.
@@ -221,6 +223,7 @@ impl Conn {
                     }
                 }
                 Stop::Budget => return give_way(desk),
+                Stop::Later => return Next::Later,
                 Stop::Close => {
                     self.stop_reading(desk);
                     return Next::Wait;
@@ -301,7 +304,7 @@ impl Conn {
     }
 
     fn note_stop(&mut self, stop: Stop) {
-        self.again = matches!(stop, Stop::Output | Stop::Budget);
+        self.again = matches!(stop, Stop::Output | Stop::Budget | Stop::Later);
     }
 
     fn stop_reading(&mut self, desk: &mut Desk) {

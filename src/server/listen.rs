@@ -88,6 +88,29 @@ pub(super) fn bind_all(settings: &Settings) -> io::Result<Vec<Listener>> {
     Ok(listeners)
 }
 
+/// All sockets for datagrams that the settings ask for.
+pub(super) fn bind_udp(settings: &Settings) -> io::Result<Vec<mio::net::UdpSocket>> {
+    let mut sockets = Vec::new();
+    for &addr in &settings.udp {
+        match bind_datagrams(addr) {
+            Ok(socket) => sockets.push(mio::net::UdpSocket::from_std(socket)),
+            Err(error) if settings.ipv6_optional && addr.is_ipv6() && process::lacks_address_family(&error) => {}
+            Err(error) => return Err(cannot_listen(&format!("UDP {addr}"), &error)),
+        }
+    }
+    Ok(sockets)
+}
+
+fn bind_datagrams(addr: SocketAddr) -> io::Result<std::net::UdpSocket> {
+    let socket = socket2::Socket::new(Domain::for_address(addr), Type::DGRAM, Some(Protocol::UDP))?;
+    if addr.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    socket.bind(&addr.into())?;
+    socket.set_nonblocking(true)?;
+    Ok(socket.into())
+}
+
 fn cannot_listen(place: &dyn std::fmt::Display, error: &io::Error) -> io::Error {
     io::Error::new(error.kind(), format!("cannot listen on {place}: {}", process::reason(error)))
 }

@@ -23,8 +23,10 @@ mod outbox;
 mod pending;
 pub mod signals;
 mod socket;
+pub(crate) mod udp;
 mod worker;
 
+use crate::auth::Auth;
 use crate::clock::Clock;
 use crate::command::Daemon;
 use crate::maintain;
@@ -36,11 +38,13 @@ use acceptor::Acceptor;
 use inbox::{Inbox, poll_and_inbox};
 use listen::Listener;
 use mio::Poll;
+use mio::net::UdpSocket;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
+use udp::Udp;
 use worker::Worker;
 
 /// Binds and serves.
@@ -48,18 +52,23 @@ pub fn start(settings: Settings, clock: Clock) -> io::Result<Running> {
     bind(settings)?.start(clock)
 }
 
-/// Checks the settings and binds all listeners; nobody is served yet.
+/// Checks the settings, reads the file of users and binds all listeners; nobody is served yet.
 pub fn bind(settings: Settings) -> io::Result<Bound> {
     settings.check().map_err(|why| io::Error::new(io::ErrorKind::InvalidInput, why))?;
+    let auth = settings.auth_file.as_deref().map(Auth::load).transpose();
+    let auth = auth.map_err(|why| io::Error::new(io::ErrorKind::InvalidInput, format!("-Y/--auth-file: {why}")))?;
     let listeners = listen::bind_all(&settings)?;
-    Ok(Bound { settings, listeners })
+    let udp = listen::bind_udp(&settings)?;
+    Ok(Bound { settings, auth, listeners, udp })
 }
 
 /// A daemon that holds its addresses and does nothing else.
 #[derive(Debug)]
 pub struct Bound {
     settings: Settings,
+    auth: Option<Auth>,
     listeners: Vec<Listener>,
+    udp: Vec<UdpSocket>,
 }
 
 /// A daemon that serves. Stops when dropped.
@@ -67,8 +76,11 @@ pub struct Bound {
 pub struct Running {
     daemon: Arc<Daemon>,
     local_addrs: Vec<SocketAddr>,
+    udp_addrs: Vec<SocketAddr>,
     /// Stops the acceptor, which stops the workers.
     signal: Arc<Inbox>,
+    /// Stops the thread of datagrams, if there is one.
+    udp_signal: Option<Arc<Inbox>>,
     /// Empty once joined.
     threads: Vec<JoinHandle<()>>,
     /// Works until the others have ended. None once joined.
@@ -84,16 +96,17 @@ impl Bound {
 
     /// Maps the store's memory and starts the threads.
     pub fn start(self, clock: Clock) -> io::Result<Running> {
-        let Self { settings, listeners } = self;
+        let Self { settings, auth, listeners, udp } = self;
         let threads = settings.threads;
         let conn_limit = settings.conn_limit;
         let local_addrs = listeners.iter().filter_map(Listener::local_addr).collect();
+        let udp_addrs = udp.iter().filter_map(|socket| socket.local_addr().ok()).collect();
         let store = Store::new(&store_config(&settings))?;
         store.tune_background(|background| *background = settings.background);
         if settings.prefault {
             store.populate();
         }
-        let daemon = Arc::new(Daemon { store, settings, clock, stats: Registry::default() });
+        let daemon = Arc::new(Daemon { store, settings, clock, stats: Registry::default(), auth });
 
         // Whatever can fail is made before the first thread runs.
         let mut polls = Vec::with_capacity(threads);
@@ -107,8 +120,15 @@ impl Bound {
         let signal = Arc::new(signal);
         let acceptor =
             Acceptor::new(poll, Arc::clone(&signal), listeners, inboxes.clone(), conn_limit, daemon.stats.register())?;
-        let mut running =
-            Running { daemon, local_addrs, signal, threads: Vec::with_capacity(threads + 1), maintainer: None };
+        let mut running = Running {
+            daemon,
+            local_addrs,
+            udp_addrs,
+            signal,
+            udp_signal: None,
+            threads: Vec::with_capacity(threads + 2),
+            maintainer: None,
+        };
         // The acceptor first: should a later thread fail to start, it is who stops the earlier ones.
         running.spawn("slabd-accept", move || acceptor.run())?;
         let cores = affinity::allowed_cores();
@@ -116,6 +136,7 @@ impl Bound {
             let core = if threads <= cores.len() { cores.get(i).copied() } else { None };
             running.spawn_worker(i, core, poll, inbox)?;
         }
+        running.spawn_udp(udp)?;
         running.spawn_maintainer()?;
         Ok(running)
     }
@@ -128,6 +149,12 @@ impl Running {
         &self.local_addrs
     }
 
+    /// Where it answers datagrams, the same way.
+    #[must_use]
+    pub fn udp_addrs(&self) -> &[SocketAddr] {
+        &self.udp_addrs
+    }
+
     /// What its threads share.
     #[must_use]
     pub fn daemon(&self) -> &Arc<Daemon> {
@@ -137,6 +164,9 @@ impl Running {
     /// Tells it to stop: no more clients, no more requests, what is owed is written for a bounded time. Returns at once.
     pub fn stop(&self) {
         self.signal.stop();
+        if let Some(signal) = &self.udp_signal {
+            signal.stop();
+        }
     }
 
     /// Waits until all its threads have ended, which they do after [`Running::stop`].
@@ -174,6 +204,17 @@ impl Running {
             }
             Worker::new(poll, inbox, daemon).run();
         })
+    }
+
+    fn spawn_udp(&mut self, sockets: Vec<UdpSocket>) -> io::Result<()> {
+        if sockets.is_empty() {
+            return Ok(());
+        }
+        let (poll, signal) = poll_and_inbox()?;
+        let signal = Arc::new(signal);
+        let udp = Udp::new(poll, Arc::clone(&signal), sockets, Arc::clone(&self.daemon))?;
+        self.udp_signal = Some(signal);
+        self.spawn("slabd-udp", move || udp.run())
     }
 
     fn spawn_maintainer(&mut self) -> io::Result<()> {

@@ -3,7 +3,7 @@
 //! | signal | effect |
 //! | --- | --- |
 //! | SIGTERM, SIGINT, SIGUSR1 | stop: what is owed is written, then exit code 0; a second one exits at once |
-//! | SIGHUP | noted in the log; there is nothing to reload |
+//! | SIGHUP | the file of users is read again; a bad one is told in the log and changes nothing |
 //! | SIGPIPE | ignored (the language's runtime sees to that before `main`): a lost peer is an error of one write |
 //!
 //! It is *not* part of a server started in-process by a test, which must not take its host's signals.
@@ -38,8 +38,8 @@ impl StopSignals {
         Ok(Self { poll, signals })
     }
 
-    /// Sleeps until one of them says stop.
-    pub fn wait(&mut self) -> io::Result<()> {
+    /// Sleeps until one of them says stop; `reload` is called for each that says so.
+    pub fn wait(&mut self, mut reload: impl FnMut()) -> io::Result<()> {
         let mut events = Events::with_capacity(4);
         loop {
             match self.poll.poll(&mut events, None) {
@@ -51,7 +51,8 @@ impl StopSignals {
                     log::info!("signal {signal}: stopping");
                     return Ok(());
                 }
-                log::info!("signal {signal}: nothing to reload");
+                log::info!("signal {signal}: reloading");
+                reload();
             }
         }
     }

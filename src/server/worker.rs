@@ -18,9 +18,10 @@ use super::desk::{Desk, Spares};
 use super::idle::{Found, Idle};
 use super::inbox::{Inbox, WAKE};
 use super::socket::Socket;
+use crate::auth::Auth;
 use crate::clock::Tick;
 use crate::command::Daemon;
-use crate::limits::{DRAIN_MS_MAX, EVENTS_MAX, LINGER_SECS_MAX, READ_BUFFER_LEN, TIMEOUT_POLL_MS};
+use crate::limits::{DRAIN_MS_MAX, EVENTS_MAX, LINGER_SECS_MAX, LOGIN_POLL_MS, READ_BUFFER_LEN, TIMEOUT_POLL_MS};
 use mio::{Events, Poll};
 use slab::Slab;
 use std::collections::VecDeque;
@@ -39,6 +40,8 @@ pub(super) struct Worker {
     yielded: Vec<usize>,
     /// The last turn's `yielded`, being served; empty between phases.
     resumed: Vec<usize>,
+    /// Tokens of connections whose login waits to be checked, each at most once, marked as those of `yielded`.
+    logins: VecDeque<usize>,
     /// Tokens of connections served this turn that owe something.
     owing: Vec<usize>,
     /// Tokens of connections to close at the end of the turn; one may be here twice.
@@ -70,6 +73,7 @@ impl Worker {
             desk: Desk { daemon, local, stats, now, scratch, spares: Spares::default() },
             yielded: Vec::new(),
             resumed: Vec::new(),
+            logins: VecDeque::new(),
             owing: Vec::new(),
             dead: Vec::new(),
             lingering: VecDeque::new(),
@@ -97,6 +101,8 @@ impl Worker {
     fn poll(&mut self, events: &mut Events) {
         let timeout = if !self.yielded.is_empty() || self.idle_behind {
             Some(Duration::ZERO)
+        } else if !self.logins.is_empty() {
+            Some(Duration::from_millis(LOGIN_POLL_MS))
         } else if self.idle.is_some() || !self.lingering.is_empty() {
             Some(Duration::from_millis(TIMEOUT_POLL_MS))
         } else {
@@ -149,6 +155,7 @@ impl Worker {
             }
         }
         self.resumed = resumed;
+        self.resume_login();
         for event in events {
             let token = event.token().0;
             if let Some(conn) = find(&mut self.conns, token) {
@@ -160,6 +167,21 @@ impl Worker {
                 }
             } else if event.token() == WAKE {
                 self.adopt();
+            }
+        }
+    }
+
+    /// Serves the client that has waited longest for its login to be checked, if one may be.
+    fn resume_login(&mut self) {
+        if self.logins.is_empty() || !self.desk.daemon.auth.as_ref().is_some_and(Auth::can_verify) {
+            return;
+        }
+        while let Some(token) = self.logins.pop_front() {
+            if let Some(conn) = find(&mut self.conns, token) {
+                conn.yielded = false;
+                let next = conn.serve(&mut self.desk);
+                self.route(token, next);
+                break;
             }
         }
     }
@@ -183,7 +205,10 @@ impl Worker {
         }
         if !conn.yielded {
             conn.yielded = true;
-            self.yielded.push(token);
+            match next {
+                Next::Later => self.logins.push_back(token),
+                _ => self.yielded.push(token),
+            }
         }
     }
 

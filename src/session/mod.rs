@@ -20,6 +20,8 @@
 //!
 //! Not here: descriptors, buffers, time-outs (`server`); what commands mean (`command`); how they are written (`proto`).
 
+mod login;
+
 use crate::command::execute::{begin_store, execute, finish_store, grow_store, store_whole};
 use crate::command::{Command, Context, Daemon, Out, Outcome, ReplyShape, StoreRequest, StoreVerb, WireError};
 use crate::limits::{
@@ -37,6 +39,8 @@ pub struct Session {
     state: State,
     /// Bytes of the unserved input that are known to hold no line's end.
     scanned: usize,
+    /// Has logged in, or need not.
+    admitted: bool,
 }
 
 /// What a session expects next.
@@ -90,6 +94,8 @@ pub enum Stop {
     Output,
     /// The turn's budget of requests is spent; call again next turn (with the same remaining input).
     Budget,
+    /// A login has to wait; call again (with the same input) when [`crate::auth::Auth::can_verify`] says so.
+    Later,
     /// Write what is owed, then close.
     Close,
     /// Close now.
@@ -154,6 +160,16 @@ impl Session {
         loop {
             let rest = &input[used..];
             let (step_used, stop) = match &mut self.state {
+                State::Line if !self.admitted => match &cx.daemon.auth {
+                    Some(auth) => {
+                        requests_left -= 1;
+                        self.log_in(cx, auth, rest, out)
+                    }
+                    None => {
+                        self.admitted = true;
+                        (0, None)
+                    }
+                },
                 State::Line | State::Keys(_) => self.serve(cx, rest, out, &mut requests_left),
                 State::Value(_) => self.fill(cx, rest, out),
                 State::Terminator(_) => self.finish(cx, rest, out),

@@ -46,7 +46,7 @@ impl Direct {
         let store = Store::new(&config).expect("memory can be mapped");
         let stats = Registry::default();
         let local = store.local(stats.register());
-        Self { daemon: Daemon { store, settings, clock: Clock::manual(), stats }, local }
+        Self { daemon: Daemon { store, settings, clock: Clock::manual(), stats, auth: None }, local }
     }
 
     /// A new client; its predecessor has hung up.
@@ -99,7 +99,7 @@ impl DirectClient<'_> {
             self.answer.append(&mut out);
             match fed.stop {
                 Stop::Input => break,
-                Stop::Output | Stop::Budget => {}
+                Stop::Output | Stop::Budget | Stop::Later => {}
                 Stop::Close | Stop::Abort => self.closed = true,
             }
         }
