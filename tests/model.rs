@@ -7,7 +7,9 @@ use slabd::clock::{Clock, Now};
 use slabd::limits::PIN_VALUE_MIN;
 use slabd::settings::{LruMode, LruTuning};
 use slabd::stats::{Block, Registry};
-use slabd::store::{Condition, Deadline, Draft, Local, Pinned, Refused, Side, Store, StoreConfig, Stored, Value};
+use slabd::store::{
+    Condition, Deadline, Draft, Lifetimes, Local, Pinned, Refused, Side, Store, StoreConfig, Stored, Terms, Value,
+};
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -191,11 +193,7 @@ impl Model {
             6 => Condition::Cas(known_cas),
             _ => Condition::Cas(known_cas.wrapping_add(1)),
         };
-        let draft = Draft {
-            key: (self.store.hash(key), key),
-            flags: self.rng.u32(..),
-            deadline: Deadline::from_exptime(exptime, now),
-        };
+        let draft = Draft::new((self.store.hash(key), key), self.rng.u32(..), Deadline::from_exptime(exptime, now));
         let (which, value_len) = (self.rng.usize(0..3), value.len());
         let stored = if self.rng.bool() {
             self.store.put(&mut self.locals[which], draft, condition, &value, now)
@@ -270,7 +268,14 @@ impl Model {
         let side = if self.rng.bool() { Side::Append } else { Side::Prepend };
         let (now, which) = (self.now(), self.rng.usize(0..3));
         let before = self.alive(key).cloned();
-        let stored = self.store.extend(&mut self.locals[which], (self.store.hash(key), key), side, &bytes, now);
+        let stored = self.store.extend(
+            &mut self.locals[which],
+            (self.store.hash(key), key),
+            side,
+            &bytes,
+            Terms::default(),
+            now,
+        );
         match (stored, before) {
             (Ok(Stored::Stored), Some(twin)) => {
                 let value = if side == Side::Append { [&twin.value[..], &bytes] } else { [&bytes, &twin.value[..]] };
@@ -296,10 +301,13 @@ impl Model {
             // May be in pieces, and then is no number: nothing to compare.
             return;
         }
-        let rewritten: Result<Option<u8>, Refused> =
-            self.store.rewrite(&mut self.locals[which], (self.store.hash(key), key), now, |_| {
-                Ok((text.iter().copied().collect(), 9))
-            });
+        let rewritten: Result<Option<u8>, Refused> = self.store.rewrite(
+            &mut self.locals[which],
+            (self.store.hash(key), key),
+            (None, Lifetimes::default()),
+            now,
+            |_, _| Ok((text.iter().copied().collect(), 9)),
+        );
         match (rewritten, before) {
             (Ok(Some(9)), Some(mut twin)) => {
                 let old_len = twin.value.len();
@@ -356,7 +364,7 @@ impl Model {
             _ => {
                 let reservation = self.store.reserve(
                     &mut self.locals[0],
-                    Draft { key: (self.store.hash(&key), &key), flags: 0, deadline: Deadline::NEVER },
+                    Draft::new((self.store.hash(&key), &key), 0, Deadline::NEVER),
                     500,
                     self.clock.now(),
                 );
@@ -483,7 +491,7 @@ fn a_strict_lru_evicts_the_least_recently_used_first() {
     let value = [b'v'; 3000];
     let put = |local: &mut Local, n: u32| {
         let key = format!("{n:05}");
-        let draft = Draft { key: (store.hash(key.as_bytes()), key.as_bytes()), flags: 0, deadline: Deadline::NEVER };
+        let draft = Draft::new((store.hash(key.as_bytes()), key.as_bytes()), 0, Deadline::NEVER);
         assert_eq!(store.put(local, draft, Condition::Always, &value, now), Ok(Stored::Stored));
     };
     let has = |local: &mut Local, n: u32| {

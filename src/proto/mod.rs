@@ -11,7 +11,9 @@
 //! No input is an error to this room: what a client got wrong is a [`Command::Refused`] or a [`Command::Abort`] like any
 //! other command, and only a request that has not arrived in full is [`Parsed::Partial`].
 
+mod lease;
 mod line;
+pub mod meta;
 pub mod text;
 
 pub use crate::command::VERSION;
@@ -55,6 +57,17 @@ pub const fn error_line(error: WireError) -> &'static [u8] {
         WireError::TooLarge => b"SERVER_ERROR object too large for cache\r\n",
         WireError::OutOfMemory => b"SERVER_ERROR out of memory storing object\r\n",
         WireError::OutOfMemoryIncr => b"SERVER_ERROR out of memory\r\n",
+        WireError::InvalidFlag => b"CLIENT_ERROR invalid flag\r\n",
+        WireError::DuplicateFlag => b"CLIENT_ERROR duplicate flag\r\n",
+        WireError::InvalidOrDuplicateFlag => b"CLIENT_ERROR invalid or duplicate flag\r\n",
+        WireError::TooManyFlags => b"CLIENT_ERROR options flags are too long\r\n",
+        WireError::BadToken => b"CLIENT_ERROR bad token in command line format\r\n",
+        WireError::BadDeltaFlag => b"CLIENT_ERROR invalid numeric delta value\r\n",
+        WireError::BadInitial => b"CLIENT_ERROR invalid numeric initial value\r\n",
+        WireError::OpaqueTooLong => b"CLIENT_ERROR opaque token too long\r\n",
+        WireError::BadKeyEncoding => b"CLIENT_ERROR error decoding key\r\n",
+        WireError::BadStoreMode => b"CLIENT_ERROR invalid mode for ms M token\r\n",
+        WireError::BadCountMode => b"CLIENT_ERROR invalid mode for ma M token\r\n",
         WireError::LruShares => b"ERROR hot and warm pcts must not exceed 80\r\n",
         WireError::LruFactors => b"ERROR hot/warm age factors must be greater than 0\r\n",
     }
@@ -77,6 +90,17 @@ mod tests {
             WireError::TooLarge,
             WireError::OutOfMemory,
             WireError::OutOfMemoryIncr,
+            WireError::InvalidFlag,
+            WireError::DuplicateFlag,
+            WireError::InvalidOrDuplicateFlag,
+            WireError::TooManyFlags,
+            WireError::BadToken,
+            WireError::BadDeltaFlag,
+            WireError::BadInitial,
+            WireError::OpaqueTooLong,
+            WireError::BadKeyEncoding,
+            WireError::BadStoreMode,
+            WireError::BadCountMode,
             WireError::LruShares,
             WireError::LruFactors,
         ];

@@ -21,11 +21,15 @@
 //! Not here: descriptors, buffers, time-outs (`server`); what commands mean (`command`); how they are written (`proto`).
 
 use crate::command::execute::{begin_store, execute, finish_store, grow_store, store_whole};
-use crate::command::{Command, Context, Daemon, Out, Outcome, ReplyShape, StoreRequest, StoreVerb, WireError};
-use crate::limits::{
-    BATCH_REQUESTS_MAX, DIRECT_READ_MIN, OUTPUT_LEN_MAX, PIN_VALUE_MIN, REPLY_HEAD_LEN_MAX, TURN_REQUESTS_MAX,
-    WAIT_VALUE_MAX,
+use crate::command::meta::execute_meta;
+use crate::command::{
+    Command, Context, Daemon, Out, Outcome, Receipt, ReplyShape, StoreRequest, StoreTerms, StoreVerb, WireError,
 };
+use crate::limits::{
+    BATCH_REQUESTS_MAX, DIRECT_READ_MIN, KEY_LEN_MAX, OUTPUT_LEN_MAX, PIN_VALUE_MIN, REPLY_HEAD_LEN_MAX,
+    TURN_REQUESTS_MAX, WAIT_VALUE_MAX,
+};
+use crate::proto::meta::{self, Key, KeyBuffer, MetaRequest};
 use crate::proto::text::{Line, NextKey, encode, next_key, parse, single_get};
 use crate::proto::{Parsed, Request};
 use crate::store::{Hash, Reservation, Store, Value};
@@ -61,7 +65,14 @@ enum State {
 #[derive(Clone, Copy, Debug)]
 struct Keys {
     touch: Option<i64>,
-    reply: ReplyShape,
+    with_cas: bool,
+}
+
+impl Keys {
+    #[inline]
+    fn reply(self) -> ReplyShape {
+        ReplyShape { with_cas: self.with_cas, ..ReplyShape::default() }
+    }
 }
 
 /// A value on its way from the socket to its chunk.
@@ -69,7 +80,10 @@ struct Keys {
 struct Receiving {
     reservation: Reservation,
     verb: StoreVerb,
+    terms: StoreTerms,
     reply: ReplyShape,
+    /// The key as the client wrote it, if the answer echoes it.
+    key_text: ArrayVec<u8, KEY_LEN_MAX>,
 }
 
 /// What [`Session::feed`] made of its input.
@@ -115,9 +129,11 @@ enum Step<'a> {
     },
     Put {
         request: StoreRequest<'a>,
+        terms: StoreTerms,
         value: &'a [u8],
         reply: ReplyShape,
     },
+    Meta(MetaRequest<'a>),
     One(Request<'a>),
 }
 
@@ -128,7 +144,7 @@ enum Ahead<'a> {
     /// The input ends in the middle of something.
     Partial,
     /// A value that is not complete follows, or one that has to be refused as if it were not.
-    Value(StoreRequest<'a>, ReplyShape),
+    Value(StoreRequest<'a>, StoreTerms, ReplyShape),
     /// Bytes to be skipped follow, after this answer.
     Swallow(WireError, ReplyShape, u64),
     /// Nothing that follows can be understood.
@@ -217,12 +233,12 @@ impl Session {
                 cx.daemon.store.prefetch_items(planned.hash);
             }
         }
-        for planned in batch {
+        for planned in &batch {
             let after = match planned.step {
                 Step::Key { keys, .. } => State::Keys(keys),
                 _ => State::Line,
             };
-            if let Some(stop) = run(cx, planned.hash, planned.step, out) {
+            if let Some(stop) = run(cx, planned.hash, &planned.step, out) {
                 self.state = State::Line;
                 return (planned.end, Some(stop));
             }
@@ -249,8 +265,8 @@ impl Session {
         match ahead {
             Ahead::More => (0, None),
             Ahead::Partial => (0, Some(Stop::Input)),
-            Ahead::Value(request, reply) => {
-                self.receive(cx, request, reply, out);
+            Ahead::Value(request, terms, reply) => {
+                self.receive(cx, (request, &terms), reply, out);
                 (0, None)
             }
             Ahead::Swallow(error, reply, len) => {
@@ -266,10 +282,23 @@ impl Session {
     }
 
     /// Begins to receive a value that is not complete.
-    fn receive<O: Out>(&mut self, cx: &mut Context<'_>, request: StoreRequest<'_>, reply: ReplyShape, out: &mut O) {
+    fn receive<O: Out>(
+        &mut self,
+        cx: &mut Context<'_>,
+        (request, terms): (StoreRequest<'_>, &StoreTerms),
+        reply: ReplyShape,
+        out: &mut O,
+    ) {
+        let mut buffer = KeyBuffer::new();
+        let (text, verb, terms) = (key_text(request, terms), request.verb, *terms);
+        let request = StoreRequest { key: text.bytes(&mut buffer), ..request };
         let hash = cx.daemon.store.hash(request.key);
-        self.state = match begin_store(cx, hash, request) {
-            Ok(reservation) => State::Value(Box::new(Receiving { reservation, verb: request.verb, reply })),
+        self.state = match begin_store(cx, hash, (request, &terms)) {
+            Ok(reservation) => {
+                let key_text = if reply.meta.is_some() { text.text } else { &[] };
+                let key_text = key_text.try_into().expect("keys are at most KEY_LEN_MAX long");
+                State::Value(Box::new(Receiving { reservation, verb, terms, reply, key_text }))
+            }
             Err(error) => {
                 answer(reply, error, out);
                 State::Swallow((request.value_len + TERMINATOR.len()) as u64)
@@ -309,10 +338,11 @@ impl Session {
             self.state = State::Terminator(receiving);
             return (0, Some(Stop::Input));
         }
-        let Receiving { reservation, verb, reply } = *receiving;
-        let outcome = finish_store(cx, reservation, verb);
-        out.make_room(REPLY_HEAD_LEN_MAX);
-        encode(reply, outcome, out);
+        let Receiving { reservation, verb, terms, reply, key_text } = *receiving;
+        let value_len = reservation.value_len();
+        let outcome = finish_store(cx, reservation, verb, &terms);
+        let key = Key { text: &key_text, is_base64: terms.key_is_base64 };
+        tell_stored(cx, &reply, (key, value_len), outcome, out);
         (TERMINATOR.len(), None)
     }
 
@@ -358,7 +388,7 @@ fn plan<'a>(
                 }
                 NextKey::End { used: len } => {
                     *keys = None;
-                    let request = Request { command: Command::EndOfKeys, reply: current.reply };
+                    let request = Request { command: Command::EndOfKeys, reply: current.reply() };
                     push(store, batch, b"", Step::One(request), used + len);
                     len
                 }
@@ -375,26 +405,38 @@ fn plan<'a>(
         let Parsed::Complete { used: len, value: line } = parse(rest, scanned) else { return (used, Ahead::Partial) };
         let behind = &rest[len..];
         match line {
-            Line::Keys { touch, reply } => *keys = Some(Keys { touch, reply }),
+            Line::Keys { touch, reply } => *keys = Some(Keys { touch, with_cas: reply.with_cas }),
             Line::One(request) => {
                 push(store, batch, key_of(&request.command), Step::One(request), used + len);
                 if matches!(request.command, Command::Quit | Command::Abort) {
                     return (used + len, Ahead::More);
                 }
             }
-            Line::Value(request, reply) => {
+            Line::Meta(request) => {
+                let mut buffer = KeyBuffer::new();
+                push(store, batch, request.key.bytes(&mut buffer), Step::Meta(request), used + len);
+            }
+            Line::Value(..) | Line::MetaValue(..) => {
+                let (request, terms, reply) = match line {
+                    Line::MetaValue(request, terms, reply) => (request, terms, reply),
+                    Line::Value(request, reply) => (request, StoreTerms::default(), reply),
+                    _ => unreachable!("one of these two"),
+                };
                 let whole_len = request.value_len + TERMINATOR.len();
                 let Some(whole) = behind.get(..whole_len) else {
                     // A short value is waited for, with its line; a long one is received into its chunk.
                     let wait = request.value_len <= WAIT_VALUE_MAX && !has_bad_terminator(behind, request.value_len);
-                    return if wait { (used, Ahead::Partial) } else { (used + len, Ahead::Value(request, reply)) };
+                    let ahead = if wait { Ahead::Partial } else { Ahead::Value(request, terms, reply) };
+                    return (if wait { used } else { used + len }, ahead);
                 };
                 let (value, terminator) = whole.split_at(request.value_len);
                 // What may be refused goes the way of a value in pieces: the same answer, however it comes.
                 if terminator != TERMINATOR || may_be_refused_alone(daemon, request) {
-                    return (used + len, Ahead::Value(request, reply));
+                    return (used + len, Ahead::Value(request, terms, reply));
                 }
-                push(store, batch, request.key, Step::Put { request, value, reply }, used + len + whole_len);
+                let mut buffer = KeyBuffer::new();
+                let key = key_text(request, &terms).bytes(&mut buffer);
+                push(store, batch, key, Step::Put { request, terms, value, reply }, used + len + whole_len);
                 used += whole_len;
             }
             Line::RefusedValue { error, reply, swallow } => {
@@ -428,33 +470,49 @@ fn push<'a>(store: &Store, batch: &mut Batch<'a>, key: &[u8], step: Step<'a>, en
 
 fn key_of<'a>(command: &Command<'a>) -> &'a [u8] {
     match *command {
-        Command::Delete { key } | Command::Arithmetic { key, .. } | Command::Touch { key, .. } => key,
+        Command::Delete { key }
+        | Command::Arithmetic { key, .. }
+        | Command::Touch { key, .. }
+        | Command::Lease { key }
+        | Command::Describe { key } => key,
         _ => b"",
     }
 }
 
+/// The key as the client wrote it.
+#[inline]
+fn key_text<'a>(request: StoreRequest<'a>, terms: &StoreTerms) -> Key<'a> {
+    Key { text: request.key, is_base64: terms.key_is_base64 }
+}
+
 /// Executes one request and encodes its answer, in room made before any lock is taken.
 #[inline]
-fn run<O: Out>(cx: &mut Context<'_>, hash: Hash, step: Step<'_>, out: &mut O) -> Option<Stop> {
-    match step {
+fn run<O: Out>(cx: &mut Context<'_>, hash: Hash, step: &Step<'_>, out: &mut O) -> Option<Stop> {
+    match *step {
         Step::Single { key } => {
-            let reply = ReplyShape::default();
-            read_key(cx, hash, key, Keys { touch: None, reply }, out);
-            execute(cx, hash, Command::EndOfKeys, |outcome| encode(reply, outcome, out));
+            let keys = Keys { touch: None, with_cas: false };
+            read_key(cx, hash, key, keys, out);
+            execute(cx, hash, Command::EndOfKeys, |outcome| encode(keys.reply(), outcome, out));
             None
         }
         Step::Key { key, keys } => {
             read_key(cx, hash, key, keys, out);
             None
         }
-        Step::Put { request, value, reply } => {
-            let outcome = store_whole(cx, hash, request, value);
-            out.make_room(REPLY_HEAD_LEN_MAX);
-            encode(reply, outcome, out);
+        Step::Put { request, ref terms, value, ref reply } => {
+            let (mut buffer, text) = (KeyBuffer::new(), key_text(request, terms));
+            let request = StoreRequest { key: text.bytes(&mut buffer), ..request };
+            let outcome = store_whole(cx, hash, (request, terms), value);
+            tell_stored(cx, reply, (text, value.len()), outcome, out);
+            None
+        }
+        Step::Meta(ref request) => {
+            run_meta(cx, hash, request, out);
             None
         }
         Step::One(request) => {
-            out.make_room(REPLY_HEAD_LEN_MAX);
+            let is_lease = matches!(request.command, Command::Lease { .. });
+            out.make_room(REPLY_HEAD_LEN_MAX + if is_lease { PIN_VALUE_MIN } else { 0 });
             execute(cx, hash, request.command, |outcome| match outcome {
                 Outcome::Close => Some(Stop::Close),
                 Outcome::Abort => Some(Stop::Abort),
@@ -468,9 +526,35 @@ fn run<O: Out>(cx: &mut Context<'_>, hash: Hash, step: Step<'_>, out: &mut O) ->
 }
 
 #[inline]
+fn run_meta<O: Out>(cx: &mut Context<'_>, hash: Hash, request: &MetaRequest<'_>, out: &mut O) {
+    let mut buffer = KeyBuffer::new();
+    let key = request.key.bytes(&mut buffer);
+    out.make_room(REPLY_HEAD_LEN_MAX + if request.reply.value { PIN_VALUE_MIN } else { 0 });
+    execute_meta(cx, (hash, key), &request.command, |outcome| meta::encode(&request.reply, request.key, outcome, out));
+}
+
+/// Answers a storage command. Of the key and the length of what was to be stored only a meta command is told.
+#[inline]
+fn tell_stored<O: Out>(
+    cx: &Context<'_>,
+    reply: &ReplyShape,
+    (key, value_len): (Key<'_>, usize),
+    outcome: Outcome<'_>,
+    out: &mut O,
+) {
+    out.make_room(REPLY_HEAD_LEN_MAX);
+    let Some(shape) = &reply.meta else { return encode(*reply, outcome, out) };
+    let receipt = match outcome {
+        Outcome::Stored | Outcome::StoredStale => cx.local.last_written(),
+        _ => Receipt { value_len, ..Receipt::default() },
+    };
+    meta::encode_stored(shape, key, &outcome, receipt, out);
+}
+
+#[inline]
 fn read_key<O: Out>(cx: &mut Context<'_>, hash: Hash, key: &[u8], keys: Keys, out: &mut O) {
     out.make_room(PIN_VALUE_MIN + REPLY_HEAD_LEN_MAX);
-    execute(cx, hash, Command::Get { key, touch: keys.touch }, |outcome| encode(keys.reply, outcome, out));
+    execute(cx, hash, Command::Get { key, touch: keys.touch }, |outcome| encode(keys.reply(), outcome, out));
 }
 
 fn answer<O: Out>(reply: ReplyShape, error: WireError, out: &mut O) {
