@@ -116,7 +116,7 @@ const CEILINGS: &[(&str, usize)] = &[
     ("server/pending.rs", 250),
     ("server/socket.rs", 150),
     ("server/signals.rs", 150),
-    ("session/mod.rs", 650),
+    ("session/mod.rs", 750),
     ("session/detect.rs", 60),
     ("session/budget.rs", 80),
     ("proto/mod.rs", 200),

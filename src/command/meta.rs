@@ -250,7 +250,8 @@ fn count(cx: &mut Context<'_>, key: (Hash, &[u8]), count: &MetaCount) -> MetaOut
     let MetaCount { direction, delta, compare, cas, lifetimes, .. } = *count;
     loop {
         let counted = cx.daemon.store.rewrite(cx.local, key, (cas, lifetimes), cx.now, |value, found| {
-            if compare.is_some_and(|compare| compare != found) {
+            // What is empty is no number whatever else is asked, in memcached's order.
+            if !value.is_empty() && compare.is_some_and(|compare| compare != found) {
                 return Err(NotCounted::Changed);
             }
             let counted = arithmetic::apply(value, direction, delta).map_err(|_| NotCounted::NoNumber)?;

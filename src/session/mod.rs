@@ -129,12 +129,27 @@ enum Step<'a> {
     },
     Put {
         request: StoreRequest<'a>,
-        terms: StoreTerms,
         value: &'a [u8],
-        reply: ReplyShape,
+        quiet: bool,
     },
+    /// The same, with its terms in [`Batch::more`].
+    PutOnTerms {
+        request: StoreRequest<'a>,
+        value: &'a [u8],
+        more: usize,
+    },
+    /// In [`Batch::more`].
+    Meta(usize),
+    One {
+        command: Command<'a>,
+        quiet: bool,
+    },
+}
+
+/// What most steps do not need: kept apart, so that they stay small.
+enum More<'a> {
     Meta(MetaRequest<'a>),
-    One(Request<'a>),
+    Terms(StoreTerms, ReplyShape),
 }
 
 /// What ended the planning of a batch.
@@ -151,7 +166,27 @@ enum Ahead<'a> {
     Close(WireError, ReplyShape),
 }
 
-type Batch<'a> = ArrayVec<Planned<'a>, BATCH_REQUESTS_MAX>;
+/// What has been planned.
+struct Batch<'a> {
+    steps: ArrayVec<Planned<'a>, BATCH_REQUESTS_MAX>,
+    more: ArrayVec<More<'a>, BATCH_REQUESTS_MAX>,
+}
+
+impl<'a> Batch<'a> {
+    #[inline]
+    fn push(&mut self, store: &Store, key: &[u8], step: Step<'a>, end: usize) {
+        let hash = store.hash(key);
+        store.prefetch_bucket(hash);
+        self.steps.push(Planned { hash, step, end });
+    }
+
+    /// Puts something aside; where it is.
+    #[inline]
+    fn put_aside(&mut self, more: More<'a>) -> usize {
+        self.more.push(more);
+        self.more.len() - 1
+    }
+}
 
 const TERMINATOR: &[u8] = b"\r\n";
 
@@ -224,21 +259,21 @@ impl Session {
             State::Keys(keys) => Some(keys),
             _ => None,
         };
-        let mut batch = Batch::new();
+        let mut batch = Batch { steps: ArrayVec::new(), more: ArrayVec::new() };
         let planned = usize::try_from(*requests_left).unwrap_or(usize::MAX).min(BATCH_REQUESTS_MAX);
         let (planned_used, ahead) = plan(cx.daemon, input, &mut keys, &mut self.scanned, &mut batch, planned);
-        *requests_left -= u32::try_from(batch.len()).expect("a batch is small");
-        if batch.len() > 1 {
-            for planned in &batch {
+        *requests_left -= u32::try_from(batch.steps.len()).expect("a batch is small");
+        if batch.steps.len() > 1 {
+            for planned in &batch.steps {
                 cx.daemon.store.prefetch_items(planned.hash);
             }
         }
-        for planned in &batch {
+        for planned in &batch.steps {
             let after = match planned.step {
                 Step::Key { keys, .. } => State::Keys(keys),
                 _ => State::Line,
             };
-            if let Some(stop) = run(cx, planned.hash, &planned.step, out) {
+            if let Some(stop) = run(cx, planned.hash, &planned.step, &batch.more, out) {
                 self.state = State::Line;
                 return (planned.end, Some(stop));
             }
@@ -378,18 +413,18 @@ fn plan<'a>(
 ) -> (usize, Ahead<'a>) {
     let store = &daemon.store;
     let mut used = 0;
-    while batch.len() < len_max {
+    while batch.steps.len() < len_max {
         let rest = &input[used..];
         if let Some(current) = *keys {
             used += match next_key(rest) {
                 NextKey::Key { key, used: len } => {
-                    push(store, batch, key, Step::Key { key, keys: current }, used + len);
+                    batch.push(store, key, Step::Key { key, keys: current }, used + len);
                     len
                 }
                 NextKey::End { used: len } => {
                     *keys = None;
-                    let request = Request { command: Command::EndOfKeys, reply: current.reply() };
-                    push(store, batch, b"", Step::One(request), used + len);
+                    let step = Step::One { command: Command::EndOfKeys, quiet: false };
+                    batch.push(store, b"", step, used + len);
                     len
                 }
             };
@@ -399,22 +434,24 @@ fn plan<'a>(
             && let Some((key, len)) = single_get(rest)
         {
             used += len;
-            push(store, batch, key, Step::Single { key }, used);
+            batch.push(store, key, Step::Single { key }, used);
             continue;
         }
         let Parsed::Complete { used: len, value: line } = parse(rest, scanned) else { return (used, Ahead::Partial) };
         let behind = &rest[len..];
         match line {
             Line::Keys { touch, reply } => *keys = Some(Keys { touch, with_cas: reply.with_cas }),
-            Line::One(request) => {
-                push(store, batch, key_of(&request.command), Step::One(request), used + len);
-                if matches!(request.command, Command::Quit | Command::Abort) {
+            Line::One(Request { command, reply }) => {
+                let step = Step::One { command, quiet: reply.quiet };
+                batch.push(store, key_of(&command), step, used + len);
+                if matches!(command, Command::Quit | Command::Abort) {
                     return (used + len, Ahead::More);
                 }
             }
             Line::Meta(request) => {
                 let mut buffer = KeyBuffer::new();
-                push(store, batch, request.key.bytes(&mut buffer), Step::Meta(request), used + len);
+                let step = Step::Meta(batch.put_aside(More::Meta(request)));
+                batch.push(store, request.key.bytes(&mut buffer), step, used + len);
             }
             Line::Value(..) | Line::MetaValue(..) => {
                 let (request, terms, reply) = match line {
@@ -422,22 +459,11 @@ fn plan<'a>(
                     Line::Value(request, reply) => (request, StoreTerms::default(), reply),
                     _ => unreachable!("one of these two"),
                 };
-                let whole_len = request.value_len + TERMINATOR.len();
-                let Some(whole) = behind.get(..whole_len) else {
-                    // A short value is waited for, with its line; a long one is received into its chunk.
-                    let wait = request.value_len <= WAIT_VALUE_MAX && !has_bad_terminator(behind, request.value_len);
-                    let ahead = if wait { Ahead::Partial } else { Ahead::Value(request, terms, reply) };
-                    return (if wait { used } else { used + len }, ahead);
-                };
-                let (value, terminator) = whole.split_at(request.value_len);
-                // What may be refused goes the way of a value in pieces: the same answer, however it comes.
-                if terminator != TERMINATOR || may_be_refused_alone(daemon, request) {
-                    return (used + len, Ahead::Value(request, terms, reply));
+                match plan_value(daemon, (request, terms, reply), behind, used + len, batch) {
+                    Announced::Whole(whole_len) => used += whole_len,
+                    Announced::Wanting => return (used, Ahead::Partial),
+                    Announced::Apart => return (used + len, Ahead::Value(request, terms, reply)),
                 }
-                let mut buffer = KeyBuffer::new();
-                let key = key_text(request, &terms).bytes(&mut buffer);
-                push(store, batch, key, Step::Put { request, terms, value, reply }, used + len + whole_len);
-                used += whole_len;
             }
             Line::RefusedValue { error, reply, swallow } => {
                 return (used + len, Ahead::Swallow(error, reply, swallow));
@@ -447,6 +473,47 @@ fn plan<'a>(
         used += len;
     }
     (used, Ahead::More)
+}
+
+/// How a value that a line has announced is to be dealt with.
+enum Announced {
+    /// With its line, which it follows in so many bytes: planned.
+    Whole(usize),
+    /// With its line, when all of it has come.
+    Wanting,
+    /// By itself, as it comes.
+    Apart,
+}
+
+/// Plans a store, if its value is at hand. `at` is where its line ends, `behind` what follows there.
+#[inline]
+fn plan_value<'a>(
+    daemon: &Daemon,
+    (request, terms, reply): (StoreRequest<'a>, StoreTerms, ReplyShape),
+    behind: &'a [u8],
+    at: usize,
+    batch: &mut Batch<'a>,
+) -> Announced {
+    let whole_len = request.value_len + TERMINATOR.len();
+    let Some(whole) = behind.get(..whole_len) else {
+        // A short value is waited for, with its line; a long one is received into its chunk.
+        let wait = request.value_len <= WAIT_VALUE_MAX && !has_bad_terminator(behind, request.value_len);
+        return if wait { Announced::Wanting } else { Announced::Apart };
+    };
+    let (value, terminator) = whole.split_at(request.value_len);
+    // What may be refused goes the way of a value in pieces: the same answer, however it comes.
+    if terminator != TERMINATOR || may_be_refused_alone(daemon, request) {
+        return Announced::Apart;
+    }
+    let mut buffer = KeyBuffer::new();
+    let key = key_text(request, &terms).bytes(&mut buffer);
+    let step = if reply.meta.is_some() {
+        Step::PutOnTerms { request, value, more: batch.put_aside(More::Terms(terms, reply)) }
+    } else {
+        Step::Put { request, value, quiet: reply.quiet }
+    };
+    batch.push(&daemon.store, key, step, at + whole_len);
+    Announced::Whole(whole_len)
 }
 
 /// Whether the bytes behind a line show already that its value is not followed by a terminator.
@@ -459,13 +526,6 @@ fn has_bad_terminator(behind: &[u8], value_len: usize) -> bool {
 fn may_be_refused_alone(daemon: &Daemon, request: StoreRequest<'_>) -> bool {
     let extends = matches!(request.verb, StoreVerb::Append | StoreVerb::Prepend);
     extends && request.value_len > daemon.settings.item_len_max / 2
-}
-
-#[inline]
-fn push<'a>(store: &Store, batch: &mut Batch<'a>, key: &[u8], step: Step<'a>, end: usize) {
-    let hash = store.hash(key);
-    store.prefetch_bucket(hash);
-    batch.push(Planned { hash, step, end });
 }
 
 fn key_of<'a>(command: &Command<'a>) -> &'a [u8] {
@@ -487,42 +547,48 @@ fn key_text<'a>(request: StoreRequest<'a>, terms: &StoreTerms) -> Key<'a> {
 
 /// Executes one request and encodes its answer, in room made before any lock is taken.
 #[inline]
-fn run<O: Out>(cx: &mut Context<'_>, hash: Hash, step: &Step<'_>, out: &mut O) -> Option<Stop> {
+fn run<O: Out>(cx: &mut Context<'_>, hash: Hash, step: &Step<'_>, more: &[More<'_>], out: &mut O) -> Option<Stop> {
     match *step {
         Step::Single { key } => {
             let keys = Keys { touch: None, with_cas: false };
             read_key(cx, hash, key, keys, out);
             execute(cx, hash, Command::EndOfKeys, |outcome| encode(keys.reply(), outcome, out));
-            None
         }
-        Step::Key { key, keys } => {
-            read_key(cx, hash, key, keys, out);
-            None
+        Step::Key { key, keys } => read_key(cx, hash, key, keys, out),
+        Step::Put { request, value, quiet } => {
+            let outcome = store_whole(cx, hash, (request, &StoreTerms::default()), value);
+            out.make_room(REPLY_HEAD_LEN_MAX);
+            encode(reply_unless(quiet), outcome, out);
         }
-        Step::Put { request, ref terms, value, ref reply } => {
+        Step::PutOnTerms { request, value, more: at } => {
+            let More::Terms(terms, reply) = &more[at] else { unreachable!("terms were put aside") };
             let (mut buffer, text) = (KeyBuffer::new(), key_text(request, terms));
             let request = StoreRequest { key: text.bytes(&mut buffer), ..request };
             let outcome = store_whole(cx, hash, (request, terms), value);
             tell_stored(cx, reply, (text, value.len()), outcome, out);
-            None
         }
-        Step::Meta(ref request) => {
+        Step::Meta(at) => {
+            let More::Meta(request) = &more[at] else { unreachable!("a request was put aside") };
             run_meta(cx, hash, request, out);
-            None
         }
-        Step::One(request) => {
-            let is_lease = matches!(request.command, Command::Lease { .. });
+        Step::One { command, quiet } => {
+            let is_lease = matches!(command, Command::Lease { .. });
             out.make_room(REPLY_HEAD_LEN_MAX + if is_lease { PIN_VALUE_MIN } else { 0 });
-            execute(cx, hash, request.command, |outcome| match outcome {
+            return execute(cx, hash, command, |outcome| match outcome {
                 Outcome::Close => Some(Stop::Close),
                 Outcome::Abort => Some(Stop::Abort),
                 outcome => {
-                    encode(request.reply, outcome, out);
+                    encode(reply_unless(quiet), outcome, out);
                     None
                 }
-            })
+            });
         }
     }
+    None
+}
+
+fn reply_unless(quiet: bool) -> ReplyShape {
+    ReplyShape { quiet, ..ReplyShape::default() }
 }
 
 #[inline]

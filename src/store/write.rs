@@ -533,7 +533,8 @@ impl Store {
             let new_len = old_len.max(new.len());
             let lived = lifetimes.apply(Deadline(inner.arena.header(id).deadline()), false, now);
             let draft = inner.draft_of(slot, (hash, key), cas);
-            let draft = Draft { deadline: lived.deadline, ..draft };
+            let fetched = if slot.meta().is_fetched() { Marks::FETCHED } else { Marks::NONE };
+            let draft = Draft { deadline: lived.deadline, marks: draft.marks.and(fetched), ..draft };
             let (shape, class) = match inner.place_for(key.len(), new_len, draft.flags) {
                 Ok(Place { shape, class, large: false }) => (shape, class),
                 Ok(_) => break Err(Refused::TooLarge.into()),
