@@ -595,3 +595,105 @@ const KEY_TEXT_LEN_MAX: usize = KEY_LEN_MAX.div_ceil(3) * 4;
 /// All that can be told at once: a code and a length, seven numbers, opaque token, key, and what was noted.
 const TOLD_LEN_MAX: usize = 13 + 22 + 3 * 12 + 3 + 13 + (2 + OPAQUE_LEN_MAX) + (2 + KEY_LEN_MAX + 2) + 6 + 2;
 const _: () = assert!(TOLD_LEN_MAX <= REPLY_HEAD_LEN_MAX);
+
+#[cfg(test)]
+mod tests {
+    use super::super::Parsed;
+    use super::super::text::parse;
+    use super::*;
+    use crate::command::Value;
+
+    fn line(text: &str) -> Line<'_> {
+        match parse(text.as_bytes(), &mut 0) {
+            Parsed::Complete { used, value } => {
+                assert_eq!(used, text.len(), "{text}");
+                value
+            }
+            Parsed::Partial => panic!("incomplete: {text}"),
+        }
+    }
+
+    fn steps(steps: &[Step]) -> Lifetimes {
+        let mut lifetimes = Lifetimes::default();
+        steps.iter().for_each(|step| lifetimes.push(*step));
+        lifetimes
+    }
+
+    #[test]
+    fn flags_say_what_to_do_and_what_to_tell() {
+        let Line::Meta(request) = line("mg key t s T60 v N30 c R5\r\n") else { panic!() };
+        assert_eq!(request.key, Key { text: b"key", is_base64: false });
+        let get = MetaGet {
+            value: true,
+            lifetimes: steps(&[Step::Show, Step::Touch(60), Step::Vivify(30), Step::Recache(5)]),
+            ..MetaGet::default()
+        };
+        assert_eq!(request.command, MetaCommand::Get(get));
+        assert_eq!(codes(request.reply.told).collect::<Vec<_>>(), [TTL, SIZE, CAS]);
+        let Line::Meta(request) = line("md Zm9v I b x q C7 E9 T-1 O12\n") else { panic!() };
+        let delete = MetaDelete { compare: Some(7), cas: Some(9), empty: true, stale: true, exptime: Some(-1) };
+        assert_eq!(request.command, MetaCommand::Delete(delete));
+        assert_eq!((request.reply.hushed, request.reply.opaque.bytes()), (true, &b"12"[..]));
+        assert_eq!(request.key.bytes(&mut KeyBuffer::new()), b"foo");
+    }
+
+    #[test]
+    fn ms_is_a_store_on_terms() {
+        let table = [
+            ("", StoreVerb::Set, None, false),
+            (" I", StoreVerb::Set, None, false),
+            (" C5", StoreVerb::Cas(5), None, false),
+            (" MR C5", StoreVerb::Cas(5), None, false),
+            (" I C5", StoreVerb::CasOrStale(5), None, false),
+            (" ME C5 I", StoreVerb::Add, None, false),
+            (" MA C5", StoreVerb::Append, Some(5), false),
+            (" MP C0 N7", StoreVerb::Prepend, None, true),
+            (" MR N7", StoreVerb::Replace, None, false),
+        ];
+        for (flags, verb, compare, or_create) in table {
+            let text = format!("ms key 3{flags}\r\n");
+            let Line::MetaValue(request, terms, _) = line(&text) else { panic!("{text}") };
+            assert_eq!((request.verb, request.key, request.value_len), (verb, &b"key"[..], 3), "{text}");
+            let exptime = if or_create { 7 } else { 0 };
+            assert_eq!((request.exptime, terms.compare, terms.or_create), (exptime, compare, or_create), "{text}");
+        }
+    }
+
+    /// The longest of all answers has room: heads are written under a lock, into room made before.
+    #[test]
+    fn the_longest_answers_fit_the_room_that_is_made_for_them() {
+        let most = u64::MAX;
+        let told = [CAS, FLAGS, HIT, KEY, LAST, OPAQUE, SIZE, TTL];
+        let told = told.iter().rev().fold(0, |all, code| all << CODE_BITS | code);
+        let reply = MetaShape {
+            told,
+            opaque: Opaque::new(&[b'o'; OPAQUE_LEN_MAX]).expect("not too long"),
+            value: true,
+            ..MetaShape::default()
+        };
+        let marks = Marks::STALE.and(Marks::TOKEN_SENT);
+        for (key, marks) in [(&[b'k'; KEY_LEN_MAX][..], marks), (&[b'k'; 186], marks.and(Marks::KEY_BASE64))] {
+            let view = || MetaView {
+                item: View { key, flags: u32::MAX, cas: most, value: Value::Borrowed(&[]) },
+                value_len: 1 << 30,
+                has_value: true,
+                is_fetched: true,
+                idle_secs: u32::MAX,
+                ttl: Some(u32::MAX),
+                marks,
+                wins: true,
+                place: None,
+            };
+            for outcome in [MetaOutcome::Hit(view()), MetaOutcome::Debug(view())] {
+                let mut out = Vec::new();
+                encode(&reply, Key { text: key, is_base64: false }, outcome, &mut out);
+                assert!(out.ends_with(b"\r\n") && out.len() <= REPLY_HEAD_LEN_MAX, "{}", out.len());
+            }
+            let receipt = Receipt { cas: most, value_len: 1 << 30, ttl: Some(u32::MAX) };
+            let mut out = Vec::new();
+            encode(&reply, Key { text: key, is_base64: true }, MetaOutcome::Made(most, receipt), &mut out);
+            encode_stored(&reply, Key { text: key, is_base64: true }, &Outcome::Stored, receipt, &mut out);
+            assert!(out.len() <= 2 * REPLY_HEAD_LEN_MAX);
+        }
+    }
+}

@@ -366,7 +366,7 @@ impl Store {
             if !how.empty {
                 inner.set_deadline(id, draft.deadline);
                 inner.renew_cas(local, id, inner.arena.cas(id), draft.cas);
-                slot.set_meta(slot.meta().without(Marks::TOKEN_SENT).with(draft.marks));
+                slot.set_meta(slot.meta().without(Marks::TOKEN_SENT.and(Marks::STALE)).with(draft.marks));
                 break Ok(Stored::Stored);
             }
             if inner.fits_in_place(slot, class, 0) {
@@ -499,5 +499,51 @@ impl Inner {
         } else {
             Err(Stored::NotStored)
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn now() -> Now {
+        Now { tick: Tick(1000), tick_up: Tick(1001), unix_secs: 1_800_000_000 }
+    }
+
+    fn lived(steps: &[Step], deadline: Deadline, created: bool) -> Lived {
+        let mut lifetimes = Lifetimes::default();
+        steps.iter().for_each(|step| lifetimes.push(*step));
+        lifetimes.apply(deadline, created, now())
+    }
+
+    /// A client that asks for the old lifetime and gives a new one would be told the wrong one.
+    #[test]
+    fn lifetimes_are_changed_and_looked_at_in_the_order_asked() {
+        use Step::{Recache, Show, Touch, Vivify};
+        let (ten, never) = (Deadline::from_exptime(10, now()), Deadline::NEVER);
+        let table: [(&[Step], _, _, _, _, _); 11] = [
+            (&[], ten, false, ten, None, false),
+            (&[Show], ten, false, ten, Some(10), false),
+            (&[Show], never, false, never, None, false),
+            (&[Show, Touch(0)], ten, false, never, Some(10), false),
+            (&[Touch(0), Show], ten, false, never, None, false),
+            (&[Vivify(10), Show], never, false, never, None, false),
+            (&[Show, Vivify(10), Touch(0)], never, true, never, None, false),
+            (&[Touch(0), Vivify(10), Show], never, true, ten, Some(10), false),
+            (&[Recache(11), Touch(10)], ten, false, ten, None, true),
+            (&[Touch(10), Recache(10)], never, false, ten, None, false),
+            (&[Vivify(10), Recache(11), Show, Touch(10)], never, true, ten, Some(10), false),
+        ];
+        for (steps, before, created, deadline, shown, recaches) in table {
+            assert_eq!(lived(steps, before, created), Lived { deadline, shown, recaches }, "{steps:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_left_of_a_second_counts_as_one() {
+        for (tick, secs) in [(1001, 0), (1002, 1), (1005, 1), (1006, 2), (1, 0)] {
+            assert_eq!(Deadline(tick).secs_left(now()), Some(secs), "at {tick}");
+        }
+        assert_eq!(Deadline::NEVER.secs_left(now()), None);
     }
 }

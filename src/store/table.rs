@@ -51,7 +51,7 @@ pub(super) struct Bucket {
 
 const _: () = assert!(size_of::<Bucket>() == 64 && BUCKET_SLOTS == 8);
 
-/// What a slot knows of its item beside the tag.
+/// What a slot knows of its item beside the tag: frequency (2 bits), whether it has been read, and [`Marks`] (4 bits). One bit is free.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Meta(u8);
 

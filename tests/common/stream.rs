@@ -512,31 +512,8 @@ impl Generator {
         let key = String::from_utf8_lossy(&self.keys[key]).into_owned();
         let key = if key.is_ascii() { key } else { "k0".to_owned() };
         let flag = [
-            "a",
-            "m",
-            "w",
-            "W",
-            "Z",
-            "1",
-            "%",
-            "v v",
-            "k k",
-            "Nx",
-            "N",
-            "Tx",
-            "T",
-            "R",
-            "Cx",
-            "C",
-            "C-1",
-            "Dx",
-            "J-1",
-            "Fx",
-            "F-1",
-            "b%",
-            "Nx Dx",
-            "v Dx a",
-            "Fx v v",
+            "a", "m", "w", "W", "Z", "1", "%", "v v", "k k", "Nx", "N", "Tx", "T", "R", "Cx", "C", "C-1", "Dx", "J-1",
+            "Fx", "F-1", "b%", "Nx Dx", "v Dx a", "Fx v v",
         ];
         let flag = flag[self.rng.usize(..flag.len())];
         let long = "k".repeat(251);
