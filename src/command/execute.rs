@@ -55,7 +55,20 @@ pub fn get<R>(cx: &mut Context<'_>, key: (Hash, &[u8]), touch: Option<i64>, with
 
 /// Stores a value that is at hand.
 #[inline]
-pub fn store_whole(
+pub fn store_whole(cx: &mut Context<'_>, hash: Hash, request: StoreRequest<'_>, value: &[u8]) -> Outcome<'static> {
+    cx.local.stats.cmd_set.add(1);
+    let stored = match plan(request.verb) {
+        Plan::Put(condition) => {
+            let draft = draft(cx, hash, request, &StoreTerms::default());
+            cx.daemon.store.put(cx.local, draft, condition, value, cx.now)
+        }
+        Plan::Extend(side) => extend(cx, hash, (request, &StoreTerms::default()), side, value),
+    };
+    tell(cx, hash, request, stored)
+}
+
+/// The same, on terms.
+pub fn store_on_terms(
     cx: &mut Context<'_>,
     hash: Hash,
     (request, terms): (StoreRequest<'_>, &StoreTerms),
@@ -65,10 +78,20 @@ pub fn store_whole(
     let stored = match plan(request.verb) {
         Plan::Put(condition) => {
             let draft = draft(cx, hash, request, terms);
-            cx.daemon.store.put(cx.local, draft, condition, value, cx.now)
+            cx.daemon.store.put_apart(cx.local, draft, condition, value, cx.now)
         }
         Plan::Extend(side) => extend(cx, hash, (request, terms), side, value),
     };
+    tell(cx, hash, request, stored)
+}
+
+#[inline]
+fn tell(
+    cx: &mut Context<'_>,
+    hash: Hash,
+    request: StoreRequest<'_>,
+    stored: Result<Stored, Refused>,
+) -> Outcome<'static> {
     match stored {
         Ok(stored) => told(cx, request.verb, stored),
         Err(refused) => {
@@ -92,7 +115,7 @@ fn extend(
             return extended;
         }
         let draft = draft(cx, hash, request, terms);
-        let created = store.put(cx.local, draft, Condition::Absent, value, cx.now);
+        let created = store.put_apart(cx.local, draft, Condition::Absent, value, cx.now);
         // Not stored means that somebody else has created it in between.
         if created != Ok(Stored::NotStored) {
             return created;

@@ -200,6 +200,8 @@ pub struct ReplyShape {
     pub with_cas: bool,
     /// As a meta command asks, which `quiet` does not concern.
     pub meta: Option<MetaShape>,
+    /// What a meta command wants echoed.
+    pub opaque: Opaque,
 }
 
 /// How to answer a meta command.
@@ -207,8 +209,6 @@ pub struct ReplyShape {
 pub struct MetaShape {
     /// What to tell, in order: codes of four bits, the first lowest.
     pub told: u64,
-    /// To be echoed.
-    pub opaque: Opaque,
     /// Say nothing if all is as expected.
     pub hushed: bool,
     /// Tell the value.

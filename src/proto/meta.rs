@@ -48,6 +48,8 @@ pub struct MetaRequest<'a> {
     pub command: MetaCommand,
     /// How to answer.
     pub reply: MetaShape,
+    /// What to echo.
+    pub opaque: &'a [u8],
 }
 
 /// A key as it is written: 1 to 250 bytes, and sound if it is base64.
@@ -89,10 +91,10 @@ impl<'a> Key<'a> {
 pub(super) fn get(line: &[u8]) -> Line<'_> {
     let mut words = Words::new(line);
     let Some(key) = key(&mut words) else { return refused(WireError::BadCommandLine) };
-    let flags = match Flags::read(words, key) {
-        Ok(flags) => flags,
-        Err(error) => return refused(error),
-    };
+    let mut flags = Flags::none();
+    if let Err(error) = flags.read(words, key) {
+        return refused(error);
+    }
     let command = MetaCommand::Get(MetaGet {
         value: flags.has(b'v'),
         known: flags.compare,
@@ -108,10 +110,10 @@ pub(super) fn get(line: &[u8]) -> Line<'_> {
 pub(super) fn delete(line: &[u8]) -> Line<'_> {
     let mut words = Words::new(line);
     let Some(key) = key(&mut words) else { return refused(WireError::BadCommandLine) };
-    let flags = match Flags::read(words, key) {
-        Ok(flags) => flags,
-        Err(error) => return refused(error),
-    };
+    let mut flags = Flags::none();
+    if let Err(error) = flags.read(words, key) {
+        return refused(error);
+    }
     let command = MetaCommand::Delete(MetaDelete {
         compare: flags.compare,
         cas: flags.cas,
@@ -126,11 +128,12 @@ pub(super) fn delete(line: &[u8]) -> Line<'_> {
 pub(super) fn arithmetic(line: &[u8]) -> Line<'_> {
     let mut words = Words::new(line);
     let Some(key) = key(&mut words) else { return refused(WireError::BadCommandLine) };
-    let flags = match Flags::read(words, key) {
-        Ok(flags) => flags,
+    let mut flags = Flags::none();
+    match flags.read(words, key) {
+        Ok(()) => {}
         Err(error @ (WireError::TooManyFlags | WireError::OpaqueTooLong)) => return refused(error),
         Err(_) => return refused(WireError::InvalidOrDuplicateFlag),
-    };
+    }
     let direction = match flags.mode {
         None | Some(b'I' | b'+') => Direction::Up,
         Some(b'D' | b'-') => Direction::Down,
@@ -161,7 +164,7 @@ pub(super) fn debug(line: &[u8]) -> Line<'_> {
     if is_base64 && key.decoded(&mut KeyBuffer::new()).is_none() {
         return refused(WireError::BadKeyEncoding);
     }
-    Line::Meta(MetaRequest { key, command: MetaCommand::Debug, reply: MetaShape::default() })
+    Line::Meta(MetaRequest { key, command: MetaCommand::Debug, reply: MetaShape::default(), opaque: &[] })
 }
 
 /// ms `<key>` `<length>` `<flags>*`
@@ -177,10 +180,10 @@ pub(super) fn store(line: &[u8]) -> Line<'_> {
     else {
         return refused(WireError::BadCommandLine);
     };
-    let flags = match Flags::read(words, key) {
-        Ok(flags) => flags,
-        Err(error) => return refused(error),
-    };
+    let mut flags = Flags::none();
+    if let Err(error) = flags.read(words, key) {
+        return refused(error);
+    }
     let vivify = flags.lifetimes.vivify();
     let (verb, joins) = match (flags.mode, flags.compare) {
         (Some(b'E'), _) => (StoreVerb::Add, false),
@@ -201,7 +204,8 @@ pub(super) fn store(line: &[u8]) -> Line<'_> {
     // What is made by joining lives as long as it was vivified for.
     let exptime = vivify.filter(|_| joins).unwrap_or(flags.exptime);
     let request = StoreRequest { verb, key, flags: flags.client_flags, exptime, value_len };
-    Line::MetaValue(request, terms, ReplyShape { meta: Some(flags.shape()), ..ReplyShape::default() })
+    let opaque = Opaque::new(flags.opaque).expect("a longer one was refused");
+    Line::MetaValue(request, terms, ReplyShape { meta: Some(flags.shape()), opaque, ..ReplyShape::default() })
 }
 
 #[inline]
@@ -219,13 +223,13 @@ const VALUE_LEN_MAX: usize = (1 << 31) - 3;
 
 /// All that flags can say.
 #[derive(Debug, Default)]
-struct Flags {
+struct Flags<'a> {
     /// One bit for each letter from `@` on.
     seen: u64,
     /// Codes of what is to be told, in order, four bits each.
     told: u64,
     told_bits: u32,
-    opaque: Opaque,
+    opaque: &'a [u8],
     lifetimes: Lifetimes,
     exptime: i64,
     compare: Option<u64>,
@@ -237,25 +241,29 @@ struct Flags {
     mode: Option<u8>,
 }
 
-impl Flags {
+impl<'a> Flags<'a> {
     #[inline]
-    fn read(mut words: Words<'_>, key: &[u8]) -> Result<Self, WireError> {
+    fn none() -> Self {
+        Self { delta: 1, ..Self::default() }
+    }
+
+    #[inline]
+    fn read(&mut self, mut words: Words<'a>, key: &[u8]) -> Result<(), WireError> {
         let all = words;
-        let mut flags = Self { delta: 1, ..Self::default() };
         let mut error = None;
         let mut count = 0;
-        while let Some(word) = words.word() {
+        while let Some((letter, text)) = words.flag() {
             count += 1;
-            let bit = match word[0] {
+            let bit = match letter {
                 letter @ b'A'..=b'z' => 1 << (letter - b'@'),
                 0x7f.. => return Err(too_many(all).unwrap_or(WireError::DuplicateFlag)),
                 _ => return Err(too_many(all).unwrap_or(WireError::InvalidFlag)),
             };
-            if flags.seen & bit != 0 {
+            if self.seen & bit != 0 {
                 return Err(too_many(all).unwrap_or(WireError::DuplicateFlag));
             }
-            flags.seen |= bit;
-            match flags.take(word, key) {
+            self.seen |= bit;
+            match self.take(letter, text, key) {
                 Ok(()) => {}
                 Err(WireError::InvalidFlag) => return Err(too_many(all).unwrap_or(WireError::InvalidFlag)),
                 Err(other) => error = Some(other),
@@ -264,13 +272,12 @@ impl Flags {
         if count > META_FLAGS_MAX {
             return Err(WireError::TooManyFlags);
         }
-        error.map_or(Ok(flags), Err)
+        error.map_or(Ok(()), Err)
     }
 
     #[inline]
-    fn take(&mut self, word: &[u8], key: &[u8]) -> Result<(), WireError> {
-        let text = &word[1..];
-        match word[0] {
+    fn take(&mut self, letter: u8, text: &'a [u8], key: &[u8]) -> Result<(), WireError> {
+        match letter {
             b'v' | b'q' | b'u' | b'x' | b'I' | b'L' | b'P' => {}
             b'c' => self.tell(CAS),
             b'f' => self.tell(FLAGS),
@@ -284,7 +291,7 @@ impl Flags {
             }
             b'O' => {
                 self.tell(OPAQUE);
-                self.opaque = Opaque::new(text).ok_or(WireError::OpaqueTooLong)?;
+                self.opaque = Some(text).filter(|text| text.len() <= OPAQUE_LEN_MAX).ok_or(WireError::OpaqueTooLong)?;
             }
             b'b' => {
                 let key = Key { text: key, is_base64: true };
@@ -323,19 +330,13 @@ impl Flags {
 
     #[inline]
     fn shape(&self) -> MetaShape {
-        MetaShape {
-            told: self.told,
-            opaque: self.opaque,
-            hushed: self.has(b'q'),
-            value: self.has(b'v'),
-            key_is_base64: self.has(b'b'),
-        }
+        MetaShape { told: self.told, hushed: self.has(b'q'), value: self.has(b'v'), key_is_base64: self.has(b'b') }
     }
 
     #[inline]
-    fn one<'a>(&self, text: &'a [u8], command: MetaCommand) -> Line<'a> {
+    fn one(&self, text: &'a [u8], command: MetaCommand) -> Line<'a> {
         let key = Key { text, is_base64: self.has(b'b') };
-        Line::Meta(MetaRequest { key, command, reply: self.shape() })
+        Line::Meta(MetaRequest { key, command, reply: self.shape(), opaque: self.opaque })
     }
 }
 
@@ -360,25 +361,35 @@ const TTL: u64 = 8;
 
 /// Answers a command of one line. `key` is the request's. Takes at most [`REPLY_HEAD_LEN_MAX`] bytes beside a value.
 #[inline]
-pub fn encode<O: Out>(reply: &MetaShape, key: Key<'_>, outcome: MetaOutcome<'_>, out: &mut O) {
+pub fn encode<O: Out>(request: &MetaRequest<'_>, outcome: MetaOutcome<'_>, out: &mut O) {
+    let (reply, echo) = (&request.reply, Echo { key: request.key, opaque: request.opaque });
     match outcome {
-        MetaOutcome::Hit(view) => hit(reply, view, out),
+        MetaOutcome::Hit(view) => hit(reply, echo.opaque, view, out),
         MetaOutcome::Miss if reply.hushed => {}
-        MetaOutcome::Miss => status(b"EN", reply, key, out),
+        MetaOutcome::Miss => status(b"EN", reply, &echo, out),
         MetaOutcome::Debug(view) => debug_line(&view, out),
         MetaOutcome::Done | MetaOutcome::Counted(..) if reply.hushed => {}
-        MetaOutcome::Done => status(b"HD", reply, key, out),
-        MetaOutcome::NotFound => status(b"NF", reply, key, out),
-        MetaOutcome::Exists => status(b"EX", reply, key, out),
+        MetaOutcome::Done => status(b"HD", reply, &echo, out),
+        MetaOutcome::NotFound => status(b"NF", reply, &echo, out),
+        MetaOutcome::Exists => status(b"EX", reply, &echo, out),
         MetaOutcome::Counted(number, receipt) | MetaOutcome::Made(number, receipt) => {
-            counted(reply, key, number, receipt, out);
+            counted(reply, &echo, number, receipt, out);
         }
         MetaOutcome::Refused(error) => out.bytes(error_line(error)),
     }
 }
 
+/// What of a request is told whatever came of it.
+#[derive(Clone, Copy, Debug)]
+pub struct Echo<'a> {
+    /// If it is asked for.
+    pub key: Key<'a>,
+    /// The same.
+    pub opaque: &'a [u8],
+}
+
 /// Answers `ms`: `receipt` is what was written, or what was to be.
-pub fn encode_stored<O: Out>(reply: &MetaShape, key: Key<'_>, outcome: &Outcome<'_>, receipt: Receipt, out: &mut O) {
+pub fn encode_stored<O: Out>(reply: &MetaShape, echo: Echo<'_>, outcome: &Outcome<'_>, receipt: Receipt, out: &mut O) {
     let (code, cas) = match outcome {
         Outcome::Stored | Outcome::StoredStale if reply.hushed => return,
         Outcome::Stored | Outcome::StoredStale => (b"HD", receipt.cas),
@@ -392,7 +403,7 @@ pub fn encode_stored<O: Out>(reply: &MetaShape, key: Key<'_>, outcome: &Outcome<
         match code {
             CAS => head.number(b" c", cas),
             SIZE => head.number(b" s", receipt.value_len as u64),
-            other => head.echo(other, reply, key),
+            other => head.echo(other, &echo),
         }
     }
     head.end(out);
@@ -400,7 +411,7 @@ pub fn encode_stored<O: Out>(reply: &MetaShape, key: Key<'_>, outcome: &Outcome<
 
 /// VA or HD, and all that was asked.
 #[inline]
-fn hit<O: Out>(reply: &MetaShape, view: MetaView<'_>, out: &mut O) {
+fn hit<O: Out>(reply: &MetaShape, opaque: &[u8], view: MetaView<'_>, out: &mut O) {
     let mut head = if view.has_value {
         let mut head = Head::new(b"VA");
         head.number(b" ", view.value_len as u64);
@@ -415,7 +426,7 @@ fn hit<O: Out>(reply: &MetaShape, view: MetaView<'_>, out: &mut O) {
             HIT => head.number(b" h", u64::from(view.is_fetched)),
             KEY => head.key(item_key(&view.item, view.marks)),
             LAST => head.number(b" l", u64::from(view.idle_secs)),
-            OPAQUE => head.opaque(&reply.opaque),
+            OPAQUE => head.opaque(opaque),
             SIZE => head.number(b" s", view.value_len as u64),
             _ => head.ttl(view.ttl),
         }
@@ -450,15 +461,15 @@ fn item_key<'a>(item: &View<'a>, marks: Marks) -> KeyText<'a> {
 }
 
 /// Two letters, the key and the opaque token.
-fn status<O: Out>(code: &[u8; 2], reply: &MetaShape, key: Key<'_>, out: &mut O) {
+fn status<O: Out>(code: &[u8; 2], reply: &MetaShape, echo: &Echo<'_>, out: &mut O) {
     let mut head = Head::new(code);
     for code in codes(reply.told) {
-        head.echo(code, reply, key);
+        head.echo(code, echo);
     }
     head.end(out);
 }
 
-fn counted<O: Out>(reply: &MetaShape, key: Key<'_>, number: u64, receipt: Receipt, out: &mut O) {
+fn counted<O: Out>(reply: &MetaShape, echo: &Echo<'_>, number: u64, receipt: Receipt, out: &mut O) {
     let mut text = itoa::Buffer::new();
     let value = text.format(number).as_bytes();
     let mut head = Head::new(if reply.value { b"VA" } else { b"HD" });
@@ -469,7 +480,7 @@ fn counted<O: Out>(reply: &MetaShape, key: Key<'_>, number: u64, receipt: Receip
         match code {
             CAS => head.number(b" c", receipt.cas),
             TTL => head.ttl(receipt.ttl),
-            other => head.echo(other, reply, key),
+            other => head.echo(other, echo),
         }
     }
     head.end(out);
@@ -543,9 +554,9 @@ impl Head {
     }
 
     #[inline]
-    fn opaque(&mut self, opaque: &Opaque) {
+    fn opaque(&mut self, opaque: &[u8]) {
         self.text(b" O");
-        self.text(opaque.bytes());
+        self.text(opaque);
     }
 
     fn key(&mut self, key: KeyText<'_>) {
@@ -572,12 +583,11 @@ impl Head {
         }
     }
 
-    /// What of a request is told whatever came of it.
-    fn echo(&mut self, code: u64, reply: &MetaShape, key: Key<'_>) {
+    fn echo(&mut self, code: u64, echo: &Echo<'_>) {
         match code {
-            KEY if key.is_base64 => self.key(KeyText::Encoded(key.text)),
-            KEY => self.key(KeyText::Plain(key.text)),
-            OPAQUE => self.opaque(&reply.opaque),
+            KEY if echo.key.is_base64 => self.key(KeyText::Encoded(echo.key.text)),
+            KEY => self.key(KeyText::Plain(echo.key.text)),
+            OPAQUE => self.opaque(echo.opaque),
             _ => {}
         }
     }
@@ -633,7 +643,7 @@ mod tests {
         let Line::Meta(request) = line("md Zm9v I b x q C7 E9 T-1 O12\n") else { panic!() };
         let delete = MetaDelete { compare: Some(7), cas: Some(9), empty: true, stale: true, exptime: Some(-1) };
         assert_eq!(request.command, MetaCommand::Delete(delete));
-        assert_eq!((request.reply.hushed, request.reply.opaque.bytes()), (true, &b"12"[..]));
+        assert_eq!((request.reply.hushed, request.opaque), (true, &b"12"[..]));
         assert_eq!(request.key.bytes(&mut KeyBuffer::new()), b"foo");
     }
 
@@ -665,12 +675,9 @@ mod tests {
         let most = u64::MAX;
         let told = [CAS, FLAGS, HIT, KEY, LAST, OPAQUE, SIZE, TTL];
         let told = told.iter().rev().fold(0, |all, code| all << CODE_BITS | code);
-        let reply = MetaShape {
-            told,
-            opaque: Opaque::new(&[b'o'; OPAQUE_LEN_MAX]).expect("not too long"),
-            value: true,
-            ..MetaShape::default()
-        };
+        let reply = MetaShape { told, value: true, ..MetaShape::default() };
+        let opaque = &[b'o'; OPAQUE_LEN_MAX];
+        let command = MetaCommand::Debug;
         let marks = Marks::STALE.and(Marks::TOKEN_SENT);
         for (key, marks) in [(&[b'k'; KEY_LEN_MAX][..], marks), (&[b'k'; 186], marks.and(Marks::KEY_BASE64))] {
             let view = || MetaView {
@@ -686,13 +693,14 @@ mod tests {
             };
             for outcome in [MetaOutcome::Hit(view()), MetaOutcome::Debug(view())] {
                 let mut out = Vec::new();
-                encode(&reply, Key { text: key, is_base64: false }, outcome, &mut out);
+                let key = Key { text: key, is_base64: false };
+                encode(&MetaRequest { key, command, reply, opaque }, outcome, &mut out);
                 assert!(out.ends_with(b"\r\n") && out.len() <= REPLY_HEAD_LEN_MAX, "{}", out.len());
             }
             let receipt = Receipt { cas: most, value_len: 1 << 30, ttl: Some(u32::MAX) };
-            let mut out = Vec::new();
-            encode(&reply, Key { text: key, is_base64: true }, MetaOutcome::Made(most, receipt), &mut out);
-            encode_stored(&reply, Key { text: key, is_base64: true }, &Outcome::Stored, receipt, &mut out);
+            let (mut out, key) = (Vec::new(), Key { text: key, is_base64: true });
+            encode(&MetaRequest { key, command, reply, opaque }, MetaOutcome::Made(most, receipt), &mut out);
+            encode_stored(&reply, Echo { key, opaque }, &Outcome::Stored, receipt, &mut out);
             assert!(out.len() <= 2 * REPLY_HEAD_LEN_MAX);
         }
     }

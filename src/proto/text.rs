@@ -211,9 +211,10 @@ fn keys<'a>(line: &[u8], at: usize, touch: Option<i64>, reply: ReplyShape) -> Pa
 }
 
 /// A set as nearly all are: complete, one blank between the words, short numbers without signs. And the number of bytes
-/// behind its line. `None` means nothing: [`store`] knows all there is to know.
+/// behind its line. `None` means nothing: ask [`parse`].
 #[inline]
-fn plain_set(input: &[u8]) -> Option<(StoreRequest<'_>, ReplyShape, usize)> {
+#[must_use]
+pub fn plain_set(input: &[u8]) -> Option<(StoreRequest<'_>, ReplyShape, usize)> {
     let (SET, rest) = first_four(input)? else {
         return None;
     };

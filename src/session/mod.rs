@@ -20,7 +20,7 @@
 //!
 //! Not here: descriptors, buffers, time-outs (`server`); what commands mean (`command`); how they are written (`proto`).
 
-use crate::command::execute::{begin_store, execute, finish_store, grow_store, store_whole};
+use crate::command::execute::{begin_store, execute, finish_store, grow_store, store_on_terms, store_whole};
 use crate::command::meta::execute_meta;
 use crate::command::{
     Command, Context, Daemon, Out, Outcome, Receipt, ReplyShape, StoreRequest, StoreTerms, StoreVerb, WireError,
@@ -29,8 +29,8 @@ use crate::limits::{
     BATCH_REQUESTS_MAX, DIRECT_READ_MIN, KEY_LEN_MAX, OUTPUT_LEN_MAX, PIN_VALUE_MIN, REPLY_HEAD_LEN_MAX,
     TURN_REQUESTS_MAX, WAIT_VALUE_MAX,
 };
-use crate::proto::meta::{self, Key, KeyBuffer, MetaRequest};
-use crate::proto::text::{Line, NextKey, encode, next_key, parse, single_get};
+use crate::proto::meta::{self, Echo, Key, KeyBuffer, MetaRequest};
+use crate::proto::text::{Line, NextKey, encode, next_key, parse, plain_set, single_get};
 use crate::proto::{Parsed, Request};
 use crate::store::{Hash, Reservation, Store, Value};
 use arrayvec::ArrayVec;
@@ -127,12 +127,13 @@ enum Step<'a> {
         key: &'a [u8],
         keys: Keys,
     },
+    /// A plain set.
     Put {
         request: StoreRequest<'a>,
         value: &'a [u8],
         quiet: bool,
     },
-    /// The same, with its terms in [`Batch::more`].
+    /// Any other store, its terms in [`Batch::more`].
     PutOnTerms {
         request: StoreRequest<'a>,
         value: &'a [u8],
@@ -416,18 +417,11 @@ fn plan<'a>(
     while batch.steps.len() < len_max {
         let rest = &input[used..];
         if let Some(current) = *keys {
-            used += match next_key(rest) {
-                NextKey::Key { key, used: len } => {
-                    batch.push(store, key, Step::Key { key, keys: current }, used + len);
-                    len
-                }
-                NextKey::End { used: len } => {
-                    *keys = None;
-                    let step = Step::One { command: Command::EndOfKeys, quiet: false };
-                    batch.push(store, b"", step, used + len);
-                    len
-                }
-            };
+            let (len, has_ended) = plan_key(store, batch, rest, current, used);
+            if has_ended {
+                *keys = None;
+            }
+            used += len;
             continue;
         }
         if *scanned == 0
@@ -435,6 +429,20 @@ fn plan<'a>(
         {
             used += len;
             batch.push(store, key, Step::Single { key }, used);
+            continue;
+        }
+        if *scanned == 0
+            && let Some((request, reply, rest_len)) = plain_set(rest)
+        {
+            let len = rest.len() - rest_len;
+            match announced(daemon, request, &rest[len..]) {
+                Announced::Whole(value) => {
+                    used += len + value.len() + TERMINATOR.len();
+                    batch.push(store, request.key, Step::Put { request, value, quiet: reply.quiet }, used);
+                }
+                Announced::Wanting => return (used, Ahead::Partial),
+                Announced::Apart => return (used + len, Ahead::Value(request, StoreTerms::default(), reply)),
+            }
             continue;
         }
         let Parsed::Complete { used: len, value: line } = parse(rest, scanned) else { return (used, Ahead::Partial) };
@@ -454,13 +462,13 @@ fn plan<'a>(
                 batch.push(store, request.key.bytes(&mut buffer), step, used + len);
             }
             Line::Value(..) | Line::MetaValue(..) => {
-                let (request, terms, reply) = match line {
-                    Line::MetaValue(request, terms, reply) => (request, terms, reply),
-                    Line::Value(request, reply) => (request, StoreTerms::default(), reply),
-                    _ => unreachable!("one of these two"),
-                };
-                match plan_value(daemon, (request, terms, reply), behind, used + len, batch) {
-                    Announced::Whole(whole_len) => used += whole_len,
+                let (request, terms, reply) = on_terms(line);
+                match announced(daemon, request, behind) {
+                    Announced::Whole(value) => {
+                        let value_len = value.len() + TERMINATOR.len();
+                        push_put(daemon, batch, (request, terms, reply), value, used + len + value_len);
+                        used += value_len;
+                    }
                     Announced::Wanting => return (used, Ahead::Partial),
                     Announced::Apart => return (used + len, Ahead::Value(request, terms, reply)),
                 }
@@ -475,27 +483,35 @@ fn plan<'a>(
     (used, Ahead::More)
 }
 
+/// Plans the next key of a get line, or its end; how many bytes that took, and whether it was the end.
+#[inline]
+fn plan_key<'a>(store: &Store, batch: &mut Batch<'a>, rest: &'a [u8], keys: Keys, at: usize) -> (usize, bool) {
+    match next_key(rest) {
+        NextKey::Key { key, used } => {
+            batch.push(store, key, Step::Key { key, keys }, at + used);
+            (used, false)
+        }
+        NextKey::End { used } => {
+            let step = Step::One { command: Command::EndOfKeys, quiet: false };
+            batch.push(store, b"", step, at + used);
+            (used, true)
+        }
+    }
+}
+
 /// How a value that a line has announced is to be dealt with.
-enum Announced {
-    /// With its line, which it follows in so many bytes: planned.
-    Whole(usize),
+enum Announced<'a> {
+    /// With its line: here it is.
+    Whole(&'a [u8]),
     /// With its line, when all of it has come.
     Wanting,
     /// By itself, as it comes.
     Apart,
 }
 
-/// Plans a store, if its value is at hand. `at` is where its line ends, `behind` what follows there.
 #[inline]
-fn plan_value<'a>(
-    daemon: &Daemon,
-    (request, terms, reply): (StoreRequest<'a>, StoreTerms, ReplyShape),
-    behind: &'a [u8],
-    at: usize,
-    batch: &mut Batch<'a>,
-) -> Announced {
-    let whole_len = request.value_len + TERMINATOR.len();
-    let Some(whole) = behind.get(..whole_len) else {
+fn announced<'a>(daemon: &Daemon, request: StoreRequest<'_>, behind: &'a [u8]) -> Announced<'a> {
+    let Some(whole) = behind.get(..request.value_len + TERMINATOR.len()) else {
         // A short value is waited for, with its line; a long one is received into its chunk.
         let wait = request.value_len <= WAIT_VALUE_MAX && !has_bad_terminator(behind, request.value_len);
         return if wait { Announced::Wanting } else { Announced::Apart };
@@ -505,15 +521,28 @@ fn plan_value<'a>(
     if terminator != TERMINATOR || may_be_refused_alone(daemon, request) {
         return Announced::Apart;
     }
+    Announced::Whole(value)
+}
+
+/// A value that a line has announced, with its terms: none of its own for most.
+fn on_terms(line: Line<'_>) -> (StoreRequest<'_>, StoreTerms, ReplyShape) {
+    match line {
+        Line::Value(request, reply) => (request, StoreTerms::default(), reply),
+        Line::MetaValue(request, terms, reply) => (request, terms, reply),
+        _ => unreachable!("asked for values only"),
+    }
+}
+
+fn push_put<'a>(
+    daemon: &Daemon,
+    batch: &mut Batch<'a>,
+    (request, terms, reply): (StoreRequest<'a>, StoreTerms, ReplyShape),
+    value: &'a [u8],
+    end: usize,
+) {
     let mut buffer = KeyBuffer::new();
-    let key = key_text(request, &terms).bytes(&mut buffer);
-    let step = if reply.meta.is_some() {
-        Step::PutOnTerms { request, value, more: batch.put_aside(More::Terms(terms, reply)) }
-    } else {
-        Step::Put { request, value, quiet: reply.quiet }
-    };
-    batch.push(&daemon.store, key, step, at + whole_len);
-    Announced::Whole(whole_len)
+    let step = Step::PutOnTerms { request, value, more: batch.put_aside(More::Terms(terms, reply)) };
+    batch.push(&daemon.store, key_text(request, &terms).bytes(&mut buffer), step, end);
 }
 
 /// Whether the bytes behind a line show already that its value is not followed by a terminator.
@@ -546,7 +575,7 @@ fn key_text<'a>(request: StoreRequest<'a>, terms: &StoreTerms) -> Key<'a> {
 }
 
 /// Executes one request and encodes its answer, in room made before any lock is taken.
-#[inline]
+#[inline(always)]
 fn run<O: Out>(cx: &mut Context<'_>, hash: Hash, step: &Step<'_>, more: &[More<'_>], out: &mut O) -> Option<Stop> {
     match *step {
         Step::Single { key } => {
@@ -556,7 +585,7 @@ fn run<O: Out>(cx: &mut Context<'_>, hash: Hash, step: &Step<'_>, more: &[More<'
         }
         Step::Key { key, keys } => read_key(cx, hash, key, keys, out),
         Step::Put { request, value, quiet } => {
-            let outcome = store_whole(cx, hash, (request, &StoreTerms::default()), value);
+            let outcome = store_whole(cx, hash, request, value);
             out.make_room(REPLY_HEAD_LEN_MAX);
             encode(reply_unless(quiet), outcome, out);
         }
@@ -564,7 +593,7 @@ fn run<O: Out>(cx: &mut Context<'_>, hash: Hash, step: &Step<'_>, more: &[More<'
             let More::Terms(terms, reply) = &more[at] else { unreachable!("terms were put aside") };
             let (mut buffer, text) = (KeyBuffer::new(), key_text(request, terms));
             let request = StoreRequest { key: text.bytes(&mut buffer), ..request };
-            let outcome = store_whole(cx, hash, (request, terms), value);
+            let outcome = store_on_terms(cx, hash, (request, terms), value);
             tell_stored(cx, reply, (text, value.len()), outcome, out);
         }
         Step::Meta(at) => {
@@ -591,12 +620,12 @@ fn reply_unless(quiet: bool) -> ReplyShape {
     ReplyShape { quiet, ..ReplyShape::default() }
 }
 
-#[inline]
+#[inline(never)]
 fn run_meta<O: Out>(cx: &mut Context<'_>, hash: Hash, request: &MetaRequest<'_>, out: &mut O) {
     let mut buffer = KeyBuffer::new();
     let key = request.key.bytes(&mut buffer);
     out.make_room(REPLY_HEAD_LEN_MAX + if request.reply.value { PIN_VALUE_MIN } else { 0 });
-    execute_meta(cx, (hash, key), &request.command, |outcome| meta::encode(&request.reply, request.key, outcome, out));
+    execute_meta(cx, (hash, key), &request.command, |outcome| meta::encode(request, outcome, out));
 }
 
 /// Answers a storage command. Of the key and the length of what was to be stored only a meta command is told.
@@ -614,7 +643,7 @@ fn tell_stored<O: Out>(
         Outcome::Stored | Outcome::StoredStale => cx.local.last_written(),
         _ => Receipt { value_len, ..Receipt::default() },
     };
-    meta::encode_stored(shape, key, &outcome, receipt, out);
+    meta::encode_stored(shape, Echo { key, opaque: reply.opaque.bytes() }, &outcome, receipt, out);
 }
 
 #[inline]

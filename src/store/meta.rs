@@ -307,7 +307,7 @@ impl Store {
         let fetched = if reading.unnoticed { Marks::NONE } else { Marks::FETCHED };
         let marks = marks.and(Marks::TOKEN_SENT).and(fetched);
         let draft = Draft { cas, marks, ..Draft::new(key, 0, lived.deadline) };
-        let stored = self.put(local, draft, Condition::Absent, b"", now)?;
+        let stored = self.put_apart(local, draft, Condition::Absent, b"", now)?;
         Ok((stored == Stored::Stored).then_some(Receipt { ttl: lived.shown, ..local.last }))
     }
 
@@ -324,7 +324,8 @@ impl Store {
         now: Now,
     ) -> Result<Option<Receipt>, Refused> {
         let lived = lifetimes.apply(Deadline::NEVER, true, now);
-        let stored = self.put(local, Draft { deadline: lived.deadline, ..draft }, Condition::Absent, value, now)?;
+        let stored =
+            self.put_apart(local, Draft { deadline: lived.deadline, ..draft }, Condition::Absent, value, now)?;
         Ok((stored == Stored::Stored).then_some(Receipt { ttl: lived.shown, ..local.last }))
     }
 
@@ -375,12 +376,12 @@ impl Store {
                 header.set_value_len(0);
                 header.set_flags(0);
                 inner.set_deadline(id, draft.deadline);
-                inner.changed_in_place(local, slot, draft, (0, old_len), at);
+                inner.changed_in_place(local, slot, &draft, (0, old_len), at);
                 break Ok(Stored::Stored);
             }
             if let Some(mut chunk) = inner.usable(spare.take(), class) {
                 inner.body(&mut chunk)[..key.len()].copy_from_slice(key);
-                return inner.link(local, guard, Some(slot), chunk, shape, draft, at).map(|()| Stored::Stored);
+                return inner.link(local, guard, Some(slot), chunk, shape, &draft, at).map(|()| Stored::Stored);
             }
             drop(guard);
             match inner.chunk_for(local, class, now) {
@@ -431,7 +432,7 @@ impl Store {
             let deadline = Deadline::from_exptime(LEASE_SECS, now);
             let marks = Marks::LEASE.and(Marks::TOKEN_SENT);
             let draft = Draft { marks, ..Draft::new((hash, key), 0, deadline) };
-            if self.put(local, draft, Condition::Unleased, b"", now)? == Stored::Stored {
+            if self.put_apart(local, draft, Condition::Unleased, b"", now)? == Stored::Stored {
                 return Ok(with(Leased::Wanted(Some(local.last.cas), nothing)));
             }
             // Somebody was quicker: there is an item or a lease to be found now.
@@ -471,7 +472,9 @@ impl Inner {
     }
 
     /// What is stored in the place of an item that has moved on: stale, with the item's lifetime and winner.
-    pub(super) fn stale_draft<'k>(&self, slot: Slot<'_>, draft: Draft<'k>) -> Draft<'k> {
+    #[cold]
+    pub(super) fn stale_draft<'k>(&self, slot: Option<Slot<'_>>, draft: Draft<'k>) -> Draft<'k> {
+        let slot = slot.expect("only in the place of an item something is stale");
         let deadline = Deadline(self.arena.header(slot.id()).deadline());
         let marks = draft.marks.and(Marks::STALE).and(slot.meta().marks().only(Marks::TOKEN_SENT));
         Draft { deadline, marks, ..draft }
@@ -479,23 +482,22 @@ impl Inner {
 
     /// [`Inner::decide`] for leases: a lease is something, though no item.
     #[cold]
-    pub(super) fn decide_leased<'k>(
+    pub(super) fn decide_leased(
         &self,
         condition: Condition,
         slot: Option<Slot<'_>>,
-        draft: Draft<'k>,
         at: Moment,
-    ) -> Result<(Draft<'k>, Stored), Stored> {
+    ) -> Result<Stored, Stored> {
         let Some(slot) = slot.filter(|slot| !self.is_dead(slot.id(), at)) else {
-            return if condition == Condition::Unleased { Ok((draft, Stored::Stored)) } else { Err(Stored::NotStored) };
+            return if condition == Condition::Unleased { Ok(Stored::Stored) } else { Err(Stored::NotStored) };
         };
         let Condition::Leased(token) = condition else { return Err(Stored::NotStored) };
         let (meta, cas) = (slot.meta(), self.arena.cas(slot.id()));
         // With `-C` there is nothing to hold a token against.
         if meta.has(Marks::TOKEN_SENT) && (cas == token || !self.arena.has_cas()) {
-            Ok((draft, Stored::Stored))
+            Ok(Stored::Stored)
         } else if meta.has(Marks::STALE) && token > LEASE_TAKEN && token < cas {
-            Ok((self.stale_draft(slot, draft), Stored::StoredStale))
+            Ok(Stored::StoredStale)
         } else {
             Err(Stored::NotStored)
         }

@@ -253,10 +253,27 @@ impl Drop for Reservation {
 }
 
 impl Store {
+    /// [`Store::put`] for all callers but the most frequent one, into which that is compiled.
+    ///
+    /// # Errors
+    /// The same.
+    #[inline(never)]
+    pub fn put_apart(
+        &self,
+        local: &mut Local,
+        draft: Draft<'_>,
+        condition: Condition,
+        value: &[u8],
+        now: Now,
+    ) -> Result<Stored, Refused> {
+        self.put(local, draft, condition, value, now)
+    }
+
     /// Stores a value that is at hand.
     ///
     /// # Errors
     /// [`Refused`]; an item that was there stays.
+    #[inline(always)]
     pub fn put(
         &self,
         local: &mut Local,
@@ -275,13 +292,20 @@ impl Store {
         loop {
             let mut guard = inner.table.lock(hash);
             let (slot, at) = (inner.find(&guard, hash, key), inner.moment(now));
-            let (draft, stored) = match inner.decide(condition, slot, draft, at) {
-                Ok(decided) => decided,
+            let stored = match inner.decide(condition, slot, at) {
+                Ok(stored) => stored,
                 Err(outcome) => {
                     drop(guard);
                     inner.give_back(chunk);
                     return Ok(outcome);
                 }
+            };
+            let stale;
+            let draft = if stored == Stored::StoredStale {
+                stale = inner.stale_draft(slot, draft);
+                &stale
+            } else {
+                &draft
             };
             if let Some(slot) = slot
                 && inner.fits_in_place(slot, class, value.len())
@@ -366,9 +390,11 @@ impl Store {
         let guard = inner.table.lock(reservation.hash);
         let (slot, at) = (inner.find(&guard, reservation.hash, &key), inner.moment(now));
         let draft = reservation.draft(&key);
-        match inner.decide(condition, slot, draft, at) {
-            Ok((draft, stored)) => {
-                inner.link_reservation(local, guard, slot, reservation, draft, at)?;
+        match inner.decide(condition, slot, at) {
+            Ok(stored) => {
+                let is_stale = stored == Stored::StoredStale;
+                let draft = if is_stale { inner.stale_draft(slot, draft) } else { draft };
+                inner.link_reservation(local, guard, slot, reservation, &draft, at)?;
                 Ok(stored)
             }
             Err(outcome) => Ok(outcome),
@@ -395,7 +421,7 @@ impl Store {
             }
             Some(found) if is(Linked::vouched(found.id(), &guard)) => {
                 let draft = reservation.draft(&key);
-                inner.link_reservation(local, guard, slot, &mut reservation, draft, at)?;
+                inner.link_reservation(local, guard, slot, &mut reservation, &draft, at)?;
                 Ok(Some(Stored::Stored))
             }
             Some(_) => {
@@ -477,7 +503,7 @@ impl Store {
                 let chunk_len = inner.sizes.chunk_len(class);
                 inner.arena.overwrite(&mut guard, id, chunk_len, old_len, bytes);
                 header.set_value_len(new_len);
-                inner.changed_in_place(local, slot, draft, (bytes.len(), 0), at);
+                inner.changed_in_place(local, slot, &draft, (bytes.len(), 0), at);
                 drop(guard);
                 inner.give_back(spare);
                 return Ok(Stored::Stored);
@@ -491,7 +517,7 @@ impl Store {
                     rest[..part.len()].copy_from_slice(part);
                     rest = &mut rest[part.len()..];
                 }
-                inner.link(local, guard, Some(slot), chunk, shape, draft, at)?;
+                inner.link(local, guard, Some(slot), chunk, shape, &draft, at)?;
                 return Ok(Stored::Stored);
             }
             drop(guard);
@@ -548,7 +574,7 @@ impl Store {
                 }
                 inner.arena.header(id).set_value_len(new_len);
                 inner.set_deadline(id, draft.deadline);
-                inner.changed_in_place(local, slot, draft, (new_len, old_len), at);
+                inner.changed_in_place(local, slot, &draft, (new_len, old_len), at);
                 local.last.ttl = lived.shown;
                 break Ok(Some(told));
             }
@@ -558,7 +584,7 @@ impl Store {
                 let value = &mut body[key.len()..key.len() + new_len];
                 value[..new.len()].copy_from_slice(&new);
                 value[new.len()..].fill(b' ');
-                inner.link(local, guard, Some(slot), chunk, shape, draft, at)?;
+                inner.link(local, guard, Some(slot), chunk, shape, &draft, at)?;
                 local.last.ttl = lived.shown;
                 return Ok(Some(told));
             }
@@ -609,7 +635,7 @@ impl Inner {
         guard: BucketGuard<'t>,
         slot: Option<Slot<'t>>,
         reservation: &mut Reservation,
-        draft: Draft<'_>,
+        draft: &Draft<'_>,
         at: Moment,
     ) -> Result<(), Refused> {
         if reservation.large {
@@ -619,18 +645,13 @@ impl Inner {
         self.link(local, guard, slot, chunk, reservation.shape, draft, at)
     }
 
-    /// Whether the condition holds, and if so what is to be stored and how that is called.
+    /// Whether the condition holds, and if so as what to store.
     #[inline]
-    fn decide<'k>(
-        &self,
-        condition: Condition,
-        slot: Option<Slot<'_>>,
-        draft: Draft<'k>,
-        at: Moment,
-    ) -> Result<(Draft<'k>, Stored), Stored> {
-        if condition == Condition::Always {
-            return Ok((draft, Stored::Stored));
-        }
+    fn decide(&self, condition: Condition, slot: Option<Slot<'_>>, at: Moment) -> Result<Stored, Stored> {
+        if condition == Condition::Always { Ok(Stored::Stored) } else { self.decide_unusual(condition, slot, at) }
+    }
+
+    fn decide_unusual(&self, condition: Condition, slot: Option<Slot<'_>>, at: Moment) -> Result<Stored, Stored> {
         let live = slot.filter(|slot| self.is_alive(*slot, at));
         match (condition, live) {
             (Condition::Absent, Some(_)) | (Condition::Present, None) => Err(Stored::NotStored),
@@ -639,10 +660,10 @@ impl Inner {
             (Condition::Cas(wanted), Some(slot)) if !self.has_cas(slot.id(), Some(wanted)) => Err(Stored::Exists),
             (Condition::CasOrStale(wanted), Some(slot)) if !self.has_cas(slot.id(), Some(wanted)) => {
                 let is_lower = wanted != 0 && wanted < self.arena.cas(slot.id());
-                if is_lower { Ok((self.stale_draft(slot, draft), Stored::StoredStale)) } else { Err(Stored::Exists) }
+                if is_lower { Ok(Stored::StoredStale) } else { Err(Stored::Exists) }
             }
-            (Condition::Unleased | Condition::Leased(_), _) => self.decide_leased(condition, slot, draft, at),
-            _ => Ok((draft, Stored::Stored)),
+            (Condition::Unleased | Condition::Leased(_), _) => self.decide_leased(condition, slot, at),
+            _ => Ok(Stored::Stored),
         }
     }
 
@@ -654,12 +675,13 @@ impl Inner {
         value_len < PIN_VALUE_MIN && self.arena.header(id).value_len() < PIN_VALUE_MIN && self.class_of(id).id == class
     }
 
+    #[inline(always)]
     fn replace_in_place(
         &self,
         local: &mut Local,
         guard: &mut BucketGuard<'_>,
         slot: Slot<'_>,
-        draft: Draft<'_>,
+        draft: &Draft<'_>,
         value: &[u8],
         at: Moment,
     ) {
@@ -687,7 +709,7 @@ impl Inner {
         &self,
         local: &mut Local,
         slot: Slot<'_>,
-        draft: Draft<'_>,
+        draft: &Draft<'_>,
         (added, removed): (usize, usize),
         at: Moment,
     ) {
@@ -757,7 +779,7 @@ impl Inner {
         slot: Option<Slot<'t>>,
         chunk: Chunk,
         shape: ItemShape,
-        draft: Draft<'_>,
+        draft: &Draft<'_>,
         at: Moment,
     ) -> Result<(), Refused> {
         let (hash, _) = draft.key;
