@@ -377,10 +377,12 @@ impl Generator {
             flags.retain(|flag| flag != "v");
         }
         flags.extend(self.some_of(&["q", "u", "t", "I", "D5", "J1", "MX", "F7"], 2));
-        if self.rng.u8(..4) == 0 {
+        // Nor has it been won by anybody.
+        let is_number = self.is_number(key);
+        if self.rng.u8(..4) == 0 && !is_number {
             flags.push(["N0", "N4000", "N100000"][self.rng.usize(..3)].to_owned());
         }
-        if self.rng.u8(..4) == 0 {
+        if self.rng.u8(..4) == 0 && !is_number {
             flags.push(["R0", "R-1", "R50000", "R1000000"][self.rng.usize(..4)].to_owned());
         }
         // What is told of a lifetime in the past differs.
