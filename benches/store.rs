@@ -11,7 +11,7 @@ const VALUE: [u8; 100] = [b'v'; 100];
 
 fn put(store: &Store, local: &mut Local, now: slabd::clock::Now, n: u64) {
     let key = key(n);
-    let draft = Draft { key: (store.hash(key.as_bytes()), key.as_bytes()), flags: 0, deadline: Deadline::NEVER };
+    let draft = Draft::new((store.hash(key.as_bytes()), key.as_bytes()), 0, Deadline::NEVER);
     let stored = store.put(local, draft, Condition::Always, &VALUE, now);
     assert!(stored.is_ok(), "a store that evicts takes everything");
 }

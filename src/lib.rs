@@ -49,6 +49,8 @@
 //! - **segment**: one of a class's queues: HOT, WARM, COLD, TEMP.
 //! - **bucket**: one cache line of the index, with its lock. **slot**: one of its eight places. **tag**: 16 bits of a key's hash.
 //! - **CAS number**: what changes when an item does. **deadline**: when an item is dead. **stamp**: when it was last used.
+//! - **marks**: what meta commands and leases note on an item: stale, token sent (somebody is making a new value), key in base64.
+//!   **to vivify**: to make an item where there is none. **to win**: to be the one who is told to make a new value.
 //! - **reservation**: a chunk being filled, known to nobody else. **pin**: a reader's hold on a value that outlives its lock.
 //! - **turn**: one round of a worker's loop. **batch**: requests of one client that are executed together.
 //! - **outbox**: a client's answers that have not left yet.

@@ -13,8 +13,20 @@ pub const LINE_LEN_MAX: usize = 2048;
 /// Longest `get`/`gets`/`gat`/`gats` line in bytes: some 4000 keys of the greatest length.
 pub const GET_LINE_LEN_MAX: usize = 1 << 20;
 
-/// Longest head of a reply before its value: `VALUE <key> <flags> <len> <cas>\r\n` and room to spare.
-pub const REPLY_HEAD_LEN_MAX: usize = KEY_LEN_MAX + 128;
+/// Longest head of a reply before its value: what `mg` answers with every flag, which is the longest, and room to spare.
+pub const REPLY_HEAD_LEN_MAX: usize = KEY_LEN_MAX + 192;
+
+/// Flags of one meta command.
+pub const META_FLAGS_MAX: usize = 20;
+
+/// Longest opaque token of a meta command, in bytes.
+pub const OPAQUE_LEN_MAX: usize = 31;
+
+/// Seconds a lease is good for.
+pub const LEASE_SECS: i64 = 10;
+
+/// The token that says that somebody else has the lease. No CAS number of ours is as low.
+pub const LEASE_TAKEN: u64 = 1;
 
 // ---- the store ------------------------------------------------------------------------------------------------
 

@@ -35,8 +35,7 @@ impl Bench {
     fn put(&mut self, key: &str, value_len: usize, exptime: i64) -> Result<Stored, Refused> {
         let now = self.clock.now();
         let key = key.as_bytes();
-        let draft =
-            Draft { key: (self.store.hash(key), key), flags: 0, deadline: Deadline::from_exptime(exptime, now) };
+        let draft = Draft::new((self.store.hash(key), key), 0, Deadline::from_exptime(exptime, now));
         self.store.put(&mut self.local, draft, Condition::Always, &vec![b'v'; value_len], now)
     }
 

@@ -44,7 +44,7 @@ fn storing_never_pauses_while_the_index_grows_to_five_million_items() {
     let mut index_len = store.footprint().index_len;
     for n in 0..ITEMS {
         let key = n.to_le_bytes();
-        let draft = Draft { key: (store.hash(&key), &key), flags: 0, deadline: Deadline::NEVER };
+        let draft = Draft::new((store.hash(&key), &key), 0, Deadline::NEVER);
         let start = worked();
         let stored = store.put(&mut local, draft, Condition::Always, b"value", now);
         let took = worked() - start;

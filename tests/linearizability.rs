@@ -8,7 +8,9 @@ use slabd::clock::{Clock, Now};
 use slabd::limits::PIN_VALUE_MIN;
 use slabd::settings::LruMode;
 use slabd::stats::Registry;
-use slabd::store::{Condition, Deadline, Draft, Local, Refused, Side, Store, StoreConfig, Stored, Value};
+use slabd::store::{
+    Condition, Deadline, Draft, Lifetimes, Local, Refused, Side, Store, StoreConfig, Stored, Terms, Value,
+};
 use std::collections::HashSet;
 use std::sync::Barrier;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -218,7 +220,7 @@ impl Worker<'_> {
     }
 
     fn draft<'k>(&self, key: &'k [u8]) -> Draft<'k> {
-        Draft { key: (self.store.hash(key), key), flags: 0, deadline: Deadline::NEVER }
+        Draft::new((self.store.hash(key), key), 0, Deadline::NEVER)
     }
 
     fn get(&mut self, key: &[u8]) -> Did {
@@ -248,20 +250,22 @@ impl Worker<'_> {
     fn count(&mut self, key: &[u8]) -> Did {
         let hash = self.store.hash(key);
         let gives_way = self.rng.u8(..) < 100;
-        let counted = self.store.rewrite(&mut self.local, (hash, key), self.now, |value| {
-            if gives_way {
-                std::thread::yield_now();
-            }
-            let number = parse(value) + 1;
-            Ok::<_, Refused>((number.to_string().bytes().collect(), number))
-        });
+        let counted =
+            self.store.rewrite(&mut self.local, (hash, key), (None, Lifetimes::default()), self.now, |value, _| {
+                if gives_way {
+                    std::thread::yield_now();
+                }
+                let number = parse(value) + 1;
+                Ok::<_, Refused>((number.to_string().bytes().collect(), number))
+            });
         Did::Count(counted.expect("there is room"))
     }
 
     fn append(&mut self, key: &[u8]) -> Did {
         let (hash, digit) = (self.store.hash(key), self.rng.u64(0..10));
         let bytes = digit.to_string();
-        let stored = self.store.extend(&mut self.local, (hash, key), Side::Append, bytes.as_bytes(), self.now);
+        let stored =
+            self.store.extend(&mut self.local, (hash, key), Side::Append, bytes.as_bytes(), Terms::default(), self.now);
         Did::Append(digit, stored == Ok(Stored::Stored))
     }
 

@@ -38,7 +38,7 @@ impl Cache {
     fn set(&mut self, key: &str, exptime: i64) {
         let now = self.clock.now();
         let hash = self.store.hash(key.as_bytes());
-        let draft = Draft { key: (hash, key.as_bytes()), flags: 0, deadline: Deadline::from_exptime(exptime, now) };
+        let draft = Draft::new((hash, key.as_bytes()), 0, Deadline::from_exptime(exptime, now));
         let stored = self.store.put(&mut self.local, draft, Condition::Always, &[b'v'; 2000], now);
         assert_eq!(stored, Ok(Stored::Stored), "new keys can always be stored");
     }

@@ -7,7 +7,10 @@ use slabd::clock::{Clock, Now};
 use slabd::limits::PIN_VALUE_MIN;
 use slabd::settings::{LruMode, LruTuning};
 use slabd::stats::{Block, Registry};
-use slabd::store::{Condition, Deadline, Draft, Local, Pinned, Refused, Side, Store, StoreConfig, Stored, Value};
+use slabd::store::{
+    Condition, Deadline, Draft, Invalidation, Leased, Lifetimes, Local, Marks, Pinned, Reading, Refused, Side, Step,
+    Store, StoreConfig, Stored, Terms, Value,
+};
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -19,6 +22,14 @@ struct Twin {
     cas: u64,
     /// Milliseconds at which it is dead; none for never.
     dies_ms: Option<u64>,
+    marks: Marks,
+}
+
+/// What the twin knows of a lease.
+#[derive(Clone, Copy, Debug)]
+struct TwinLease {
+    token: u64,
+    dies_ms: u64,
 }
 
 /// A value a reader has pinned, and what it must stay.
@@ -33,6 +44,7 @@ struct Model {
     clock: Clock,
     now_ms: u64,
     twin: HashMap<Vec<u8>, Twin>,
+    leases: HashMap<Vec<u8>, TwinLease>,
     pins: Vec<Pin>,
     /// Items may go missing: memory is short.
     evicts: bool,
@@ -55,6 +67,7 @@ impl Model {
             clock: Clock::manual(),
             now_ms: 0,
             twin: HashMap::new(),
+            leases: HashMap::new(),
             pins: Vec::new(),
             evicts: config.evict,
             rng: fastrand::Rng::with_seed(seed),
@@ -163,7 +176,192 @@ impl Model {
                     Some(exptime) => self.dies(exptime),
                     None => twin.dies_ms,
                 };
+                let marks = twin.marks;
                 self.twin.insert(key.to_vec(), Twin { cas, dies_ms, ..twin });
+                self.check_marks(key, marks);
+            }
+        }
+    }
+
+    /// What is noted on an item is what should be, and looking does not change it.
+    fn check_marks(&mut self, key: &[u8], marks: Marks) {
+        let reading = Reading { unnoticed: true, unclaimed: true, ..Reading::default() };
+        let (now, key) = (self.now(), (self.store.hash(key), key));
+        self.store.read(&mut self.locals[0], key, now, &reading, |view| {
+            let view = view.expect("found just now");
+            assert_eq!((view.marks, view.wins), (marks, false));
+        });
+    }
+
+    /// Reads as `mg R` does.
+    fn win(&mut self, key: &[u8]) {
+        self.check(key);
+        let recache = self.rng.i64(-1..8);
+        let mut lifetimes = Lifetimes::default();
+        lifetimes.push(Step::Recache(recache));
+        let reading = Reading { lifetimes, ..Reading::default() };
+        let (now, which) = (self.now(), self.rng.usize(0..3));
+        let before = self.alive(key).cloned();
+        let wins = self.store.read(&mut self.locals[which], (self.store.hash(key), key), now, &reading, |view| {
+            view.map(|view| view.wins)
+        });
+        assert_eq!(wins.is_some(), before.is_some());
+        let Some(mut twin) = before else { return };
+        let is_late =
+            recache > 0 && twin.dies_ms.is_some_and(|dies| dies < self.now_ms + recache.unsigned_abs() * 1000);
+        let expected = !twin.marks.has(Marks::TOKEN_SENT) && (is_late || twin.marks.has(Marks::STALE));
+        assert_eq!(wins, Some(expected), "{recache}: {twin:?}");
+        if expected {
+            twin.marks = twin.marks.and(Marks::TOKEN_SENT);
+        }
+        self.twin.insert(key.to_vec(), twin);
+        self.check(key);
+    }
+
+    /// Makes an item as `mg N` does.
+    fn vivify(&mut self, key: &[u8]) {
+        self.check(key);
+        let exptime = [0, 1, 5][self.rng.usize(0..3)];
+        let mut lifetimes = Lifetimes::default();
+        lifetimes.push(Step::Vivify(exptime));
+        let reading = Reading { lifetimes, ..Reading::default() };
+        let marks = if self.rng.bool() { Marks::KEY_BASE64 } else { Marks::NONE };
+        let cas = self.rng.bool().then(|| self.rng.u64(1..1000));
+        let (now, which) = (self.now(), self.rng.usize(0..3));
+        let key_hash = (self.store.hash(key), key);
+        match self.store.vivify(&mut self.locals[which], key_hash, now, &reading, (cas, marks)) {
+            Ok(Some(receipt)) => {
+                assert!(self.evicts || self.alive(key).is_none());
+                assert!(!self.with_cas || cas.is_none_or(|cas| cas == receipt.cas));
+                let marks = marks.and(Marks::TOKEN_SENT);
+                let dies_ms = self.dies(exptime);
+                self.leases.remove(key);
+                self.twin.insert(key.to_vec(), Twin { flags: 0, value: Vec::new(), cas: receipt.cas, dies_ms, marks });
+                self.check(key);
+            }
+            Ok(None) => assert!(self.alive(key).is_some()),
+            Err(refused) => assert_eq!(refused, Refused::NoMemory),
+        }
+    }
+
+    /// Makes an item worth less, or removes it, as `md` does.
+    fn invalidate(&mut self, key: &[u8]) {
+        self.check(key);
+        let before = self.alive(key).cloned();
+        let known = before.as_ref().map_or(7, |twin| twin.cas);
+        let compare = [None, Some(known), Some(known.wrapping_add(1))][self.rng.usize(0..3)];
+        let (now, which) = (self.now(), self.rng.usize(0..3));
+        let key_hash = (self.store.hash(key), key);
+        let expected = match (&before, compare) {
+            (None, _) => Stored::NotFound,
+            (Some(twin), Some(compare)) if !self.with_cas || compare != twin.cas => Stored::Exists,
+            _ => Stored::Stored,
+        };
+        let local = &mut self.locals[which];
+        if self.rng.bool() {
+            let removed = self.store.remove(local, key_hash, compare, now);
+            assert_eq!(removed, expected);
+            if removed == Stored::Stored {
+                self.twin.remove(key);
+            }
+            return;
+        }
+        let (empty, stale) = (self.rng.bool(), self.rng.bool());
+        let exptime = self.rng.bool().then(|| self.rng.i64(0..9));
+        let deadline = exptime.map(|exptime| Deadline::from_exptime(exptime, now));
+        let how = Invalidation { compare, cas: None, empty, stale, deadline };
+        match self.store.invalidate(local, key_hash, how, now) {
+            Ok(Stored::Stored) => {
+                let mut twin = before.expect("something was found");
+                if empty {
+                    (twin.value, twin.flags) = (Vec::new(), 0);
+                }
+                let stale = if stale { Marks::STALE } else { Marks::NONE };
+                twin.marks = twin.marks.only(Marks::KEY_BASE64).and(stale);
+                twin.dies_ms = exptime.map_or(twin.dies_ms, |exptime| self.dies(exptime));
+                assert_eq!(expected, Stored::Stored);
+                self.twin.insert(key.to_vec(), Twin { cas: 0, ..twin });
+                self.check(key);
+            }
+            // To make room for an empty one the item itself may have been evicted.
+            Ok(Stored::NotFound) if self.evicts => drop(self.twin.remove(key)),
+            Ok(other) => assert_eq!(other, expected),
+            Err(refused) => assert_eq!(refused, Refused::NoMemory),
+        }
+    }
+
+    /// Asks for a lease, and now and then refills.
+    fn lease(&mut self, key: &[u8]) {
+        self.check(key);
+        let (now, which) = (self.now(), self.rng.usize(0..3));
+        let key_hash = (self.store.hash(key), key);
+        let before = self.alive(key).cloned();
+        let leased = self.store.lease(&mut self.locals[which], key_hash, now, |leased| match leased {
+            Leased::Fresh(view) => (None, Some(view.value.len())),
+            Leased::Wanted(token, view) => (Some(token), Some(view.value.len())),
+        });
+        let outstanding = self.leases.get(key).copied().filter(|lease| lease.dies_ms > self.now_ms);
+        match (leased, before) {
+            (Err(refused), _) => assert_eq!(refused, Refused::NoMemory),
+            (Ok((token, len)), Some(mut twin)) => {
+                assert_eq!(len, Some(twin.value.len()));
+                let is_stale = twin.marks.has(Marks::STALE);
+                let wins = is_stale && !twin.marks.has(Marks::TOKEN_SENT);
+                assert_eq!(token, is_stale.then_some(wins.then_some(twin.cas)), "{twin:?}");
+                if wins {
+                    twin.marks = twin.marks.and(Marks::TOKEN_SENT);
+                }
+                self.twin.insert(key.to_vec(), twin);
+            }
+            (Ok((token, _)), None) => match (token.expect("there is nothing fresh"), outstanding) {
+                (Some(token), lease) => {
+                    assert!(self.evicts || lease.is_none(), "two leases at a time");
+                    self.leases.insert(key.to_vec(), TwinLease { token, dies_ms: self.now_ms + 10_000 });
+                }
+                (None, lease) => assert!(lease.is_some(), "nobody has the lease"),
+            },
+        }
+    }
+
+    fn refill(&mut self, key: &[u8]) {
+        self.check(key);
+        let (value, now, which) = (vec![self.rng.u8(..); self.rng.usize(0..300)], self.now(), self.rng.usize(0..3));
+        let before = self.alive(key).cloned();
+        let lease = self.leases.get(key).copied().filter(|lease| lease.dies_ms > self.now_ms);
+        let token = match (&before, lease) {
+            (Some(twin), _) if self.rng.bool() => twin.cas,
+            (_, Some(lease)) => lease.token,
+            _ => self.rng.u64(0..3),
+        };
+        let draft = Draft::new((self.store.hash(key), key), 5, Deadline::NEVER);
+        let stored = self.store.put(&mut self.locals[which], draft, Condition::Leased(token), &value, now);
+        let expected = match (&before, lease) {
+            (Some(twin), _) if twin.marks.has(Marks::TOKEN_SENT) && (token == twin.cas || !self.with_cas) => {
+                Stored::Stored
+            }
+            (Some(twin), _) if twin.marks.has(Marks::STALE) && token > 1 && token < twin.cas => Stored::StoredStale,
+            (None, Some(lease)) if token == lease.token || !self.with_cas => Stored::Stored,
+            _ => Stored::NotStored,
+        };
+        match stored {
+            Err(refused) => assert_eq!(refused, Refused::NoMemory),
+            Ok(Stored::NotStored) => {
+                assert!(expected == Stored::NotStored || self.evicts, "{token}: {before:?} {lease:?}");
+                self.check(key);
+            }
+            Ok(stored) => {
+                assert_eq!(stored, expected);
+                let twin = Twin { flags: 5, value, cas: 0, dies_ms: None, marks: Marks::NONE };
+                let twin = match before.filter(|_| stored == Stored::StoredStale) {
+                    Some(old) => {
+                        let marks = old.marks.only(Marks::TOKEN_SENT).and(Marks::STALE);
+                        Twin { dies_ms: old.dies_ms, marks, ..twin }
+                    }
+                    None => twin,
+                };
+                self.leases.remove(key);
+                self.twin.insert(key.to_vec(), twin);
+                self.check(key);
             }
         }
     }
@@ -189,13 +387,10 @@ impl Model {
             4 => Condition::Absent,
             5 => Condition::Present,
             6 => Condition::Cas(known_cas),
+            _ if self.rng.bool() => Condition::CasOrStale(known_cas.wrapping_add(self.rng.u64(0..3)).wrapping_sub(1)),
             _ => Condition::Cas(known_cas.wrapping_add(1)),
         };
-        let draft = Draft {
-            key: (self.store.hash(key), key),
-            flags: self.rng.u32(..),
-            deadline: Deadline::from_exptime(exptime, now),
-        };
+        let draft = Draft::new((self.store.hash(key), key), self.rng.u32(..), Deadline::from_exptime(exptime, now));
         let (which, value_len) = (self.rng.usize(0..3), value.len());
         let stored = if self.rng.bool() {
             self.store.put(&mut self.locals[which], draft, condition, &value, now)
@@ -203,7 +398,7 @@ impl Model {
             self.store_in_parts(which, draft, condition, &value, now)
         };
         // A reservation may have evicted the very item the condition asks for.
-        if self.evicts && stored != Ok(Stored::Stored) {
+        if self.evicts && !matches!(stored, Ok(Stored::Stored | Stored::StoredStale)) {
             let found = self.read(key, None);
             if found.is_none() && before.is_some() {
                 self.twin.remove(key);
@@ -213,15 +408,25 @@ impl Model {
         }
         let expected = match (condition, &before) {
             (Condition::Absent, Some(_)) | (Condition::Present, None) => Stored::NotStored,
-            (Condition::Cas(_), None) => Stored::NotFound,
+            (Condition::Cas(_) | Condition::CasOrStale(_), None) => Stored::NotFound,
+            (Condition::CasOrStale(cas), Some(twin)) if self.with_cas && cas != 0 && cas < twin.cas => {
+                Stored::StoredStale
+            }
+            (Condition::CasOrStale(cas), Some(twin)) if !self.with_cas || cas != twin.cas => Stored::Exists,
             (Condition::Cas(cas), Some(twin)) if !self.with_cas || cas != twin.cas => Stored::Exists,
             _ => Stored::Stored,
         };
         match stored {
-            Ok(Stored::Stored) => {
+            Ok(stored @ (Stored::Stored | Stored::StoredStale)) => {
                 // With eviction the item may have gone between the check and the store, which then is right to store.
-                assert!(expected == Stored::Stored || self.evicts, "{condition:?} must not hold: {before:?}");
-                let twin = Twin { flags: draft.flags, value, cas: 0, dies_ms: self.dies(exptime) };
+                assert!(expected == stored || self.evicts, "{condition:?} must not hold: {before:?}");
+                let mut twin =
+                    Twin { flags: draft.flags, value, cas: 0, dies_ms: self.dies(exptime), marks: Marks::NONE };
+                if let Some(before) = before.as_ref().filter(|_| stored == Stored::StoredStale) {
+                    twin.dies_ms = before.dies_ms;
+                    twin.marks = before.marks.only(Marks::TOKEN_SENT).and(Marks::STALE);
+                }
+                self.leases.remove(key);
                 let last_cas = before.map_or(0, |twin| twin.cas);
                 self.twin.insert(key.to_vec(), twin);
                 if let Some((_, cas, _)) = self.read(key, None) {
@@ -270,12 +475,20 @@ impl Model {
         let side = if self.rng.bool() { Side::Append } else { Side::Prepend };
         let (now, which) = (self.now(), self.rng.usize(0..3));
         let before = self.alive(key).cloned();
-        let stored = self.store.extend(&mut self.locals[which], (self.store.hash(key), key), side, &bytes, now);
+        let stored = self.store.extend(
+            &mut self.locals[which],
+            (self.store.hash(key), key),
+            side,
+            &bytes,
+            Terms::default(),
+            now,
+        );
         match (stored, before) {
             (Ok(Stored::Stored), Some(twin)) => {
                 let value = if side == Side::Append { [&twin.value[..], &bytes] } else { [&bytes, &twin.value[..]] };
                 let value = value.concat();
-                self.twin.insert(key.to_vec(), Twin { value, cas: 0, ..twin });
+                let marks = twin.marks.only(Marks::KEY_BASE64);
+                self.twin.insert(key.to_vec(), Twin { value, cas: 0, marks, ..twin });
                 self.check(key);
             }
             (Ok(Stored::NotStored), before) => {
@@ -296,10 +509,13 @@ impl Model {
             // May be in pieces, and then is no number: nothing to compare.
             return;
         }
-        let rewritten: Result<Option<u8>, Refused> =
-            self.store.rewrite(&mut self.locals[which], (self.store.hash(key), key), now, |_| {
-                Ok((text.iter().copied().collect(), 9))
-            });
+        let rewritten: Result<Option<u8>, Refused> = self.store.rewrite(
+            &mut self.locals[which],
+            (self.store.hash(key), key),
+            (None, Lifetimes::default()),
+            now,
+            |_, _| Ok((text.iter().copied().collect(), 9)),
+        );
         match (rewritten, before) {
             (Ok(Some(9)), Some(mut twin)) => {
                 let old_len = twin.value.len();
@@ -324,8 +540,13 @@ impl Model {
         }
         let key = self.key();
         match self.rng.u8(..) {
-            0..=79 => self.check(&key),
-            80..=169 => self.store_value(&key),
+            0..=39 => self.check(&key),
+            40..=49 => self.win(&key),
+            50..=54 => self.vivify(&key),
+            55..=64 => self.invalidate(&key),
+            65..=74 => self.lease(&key),
+            75..=84 => self.refill(&key),
+            85..=169 => self.store_value(&key),
             170..=189 => self.extend(&key),
             190..=204 => self.count_up(&key),
             205..=224 => {
@@ -334,6 +555,7 @@ impl Model {
                 let deleted = self.store.delete(&mut self.locals[which], (self.store.hash(&key), &key), now);
                 assert_eq!(deleted, self.alive(&key).is_some());
                 self.twin.remove(&key);
+                self.leases.remove(&key);
             }
             225..=234 => {
                 self.check(&key);
@@ -352,11 +574,12 @@ impl Model {
             251 if self.rng.u8(0..12) == 0 => {
                 self.store.flush_all(self.now(), Deadline::NEVER);
                 self.twin.clear();
+                self.leases.clear();
             }
             _ => {
                 let reservation = self.store.reserve(
                     &mut self.locals[0],
-                    Draft { key: (self.store.hash(&key), &key), flags: 0, deadline: Deadline::NEVER },
+                    Draft::new((self.store.hash(&key), &key), 0, Deadline::NEVER),
                     500,
                     self.clock.now(),
                 );
@@ -494,7 +717,7 @@ fn a_strict_lru_evicts_the_least_recently_used_first() {
     let value = [b'v'; 3000];
     let put = |local: &mut Local, n: u32| {
         let key = format!("{n:05}");
-        let draft = Draft { key: (store.hash(key.as_bytes()), key.as_bytes()), flags: 0, deadline: Deadline::NEVER };
+        let draft = Draft::new((store.hash(key.as_bytes()), key.as_bytes()), 0, Deadline::NEVER);
         assert_eq!(store.put(local, draft, Condition::Always, &value, now), Ok(Stored::Stored));
     };
     let has = |local: &mut Local, n: u32| {

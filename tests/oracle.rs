@@ -79,6 +79,8 @@ struct Difference {
     excuses: fn(request: &[u8], theirs: &[u8], ours: &[u8]) -> bool,
 }
 
+const META: [&[u8]; 6] = [b"mg ", b"ms ", b"md ", b"ma ", b"me ", b"mn"];
+
 const BAD: &[u8] = b"CLIENT_ERROR bad command line format\r\n";
 const ERROR: &[u8] = b"ERROR\r\n";
 const DELETE_USAGE: &[u8] = b"Usage: delete <key> [noreply]\r\n";
@@ -257,6 +259,8 @@ impl Side {
                 version_count -= 1;
             } else if line.starts_with(b"VALUE ") {
                 self.value(&line, request, &mut answer);
+            } else if META.iter().any(|verb| request.head.starts_with(verb)) {
+                self.meta(&line, request, &mut answer);
             } else {
                 answer.text.extend_from_slice(&line);
             }
@@ -286,6 +290,42 @@ impl Side {
         answer.text.extend(self.received.drain(..len + 2));
     }
 
+    /// An answer to a meta command: numbers become places, seconds are rounded, and of `me` only what is not the server's own is kept.
+    fn meta(&mut self, line: &[u8], request: &Request, answer: &mut Answer) {
+        let text = String::from_utf8_lossy(line).into_owned();
+        let own = ["la=", "cas=", "cls=", "size="];
+        let mut told = Vec::new();
+        for (index, word) in text.trim_end_matches("\r\n").split(' ').enumerate() {
+            let number = word.get(1..).and_then(|number| number.parse::<u64>().ok());
+            told.push(match (word.chars().next(), number) {
+                (Some('c'), Some(cas @ 1..)) if index > 0 => format!("c#{}", self.place(request, cas, answer)),
+                (Some('t'), Some(secs)) if index > 0 => format!("t{}000", (secs + 500) / 1000),
+                _ if line.starts_with(b"ME ") && own.iter().any(|name| word.starts_with(name)) => continue,
+                _ if word.starts_with("exp=-") && word != "exp=-1" => "exp".to_owned(),
+                _ => word.to_owned(),
+            });
+        }
+        answer.text.extend_from_slice(told.join(" ").as_bytes());
+        answer.text.extend_from_slice(b"\r\n");
+        if let Some(len) = text.strip_prefix("VA ") {
+            let len = len.split([' ', '\r']).next().and_then(|len| len.parse::<usize>().ok()).expect("a length");
+            self.receive_until(request, answer, |received| received.len() >= len + 2);
+            answer.text.extend(self.received.drain(..len + 2));
+        }
+    }
+
+    /// The place of a number, seen with the request's key.
+    fn place(&mut self, request: &Request, cas: u64, answer: &mut Answer) -> usize {
+        let next = self.numbers.len();
+        let place = *self.places.entry(cas.to_string()).or_insert(next);
+        if place == next {
+            self.numbers.push(cas.to_string());
+        }
+        let key = words(&request.head).nth(1).unwrap_or_default();
+        answer.seen.push((key.to_vec(), place));
+        place
+    }
+
     fn line(&mut self, request: &Request, answer: &Answer) -> Vec<u8> {
         self.receive_until(request, answer, |received| received.contains(&b'\n'));
         let end = memchr::memchr(b'\n', &self.received).expect("a line has been received") + 1;
@@ -309,7 +349,7 @@ impl Side {
 }
 
 fn is_storage(request: &[u8]) -> bool {
-    let verbs: [&[u8]; 6] = [b"set", b"add", b"replace", b"append", b"prepend", b"cas"];
+    let verbs: [&[u8]; 7] = [b"set", b"add", b"replace", b"append", b"prepend", b"cas", b"ms"];
     words(request).next().is_some_and(|verb| verbs.contains(&verb))
 }
 

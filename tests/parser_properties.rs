@@ -1,9 +1,12 @@
 //! Laws of the text protocol's parser that hold for every input.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use slabd::command::{Command, Direction, ReplyShape, StoreRequest, StoreVerb};
-use slabd::limits::{GET_LINE_LEN_MAX, KEY_LEN_MAX, LINE_LEN_MAX};
+use slabd::limits::{GET_LINE_LEN_MAX, KEY_LEN_MAX, LINE_LEN_MAX, META_FLAGS_MAX};
+use slabd::proto::meta::{Key, KeyBuffer};
 use slabd::proto::text::{Line, NextKey, next_key, parse, single_get};
 use slabd::proto::{Parsed, Request};
 
@@ -68,6 +71,93 @@ fn line_end() -> impl Strategy<Value = &'static str> {
     prop_oneof![Just("\r\n"), Just("\n")]
 }
 
+/// A word of a meta command or a lease.
+fn meta_word() -> impl Strategy<Value = &'static str> {
+    let words = [
+        "mg",
+        "ms",
+        "md",
+        "ma",
+        "mn",
+        "me",
+        "lease-get",
+        "lease-set",
+        "metaget",
+        "b",
+        "c",
+        "f",
+        "h",
+        "k",
+        "l",
+        "q",
+        "s",
+        "t",
+        "u",
+        "v",
+        "x",
+        "I",
+        "L",
+        "P",
+        "C1",
+        "D",
+        "E5",
+        "F7",
+        "J-1",
+        "ME",
+        "M",
+        "N30",
+        "Oxyz",
+        "R5",
+        "T-1",
+        "Tx",
+        "Zm9v",
+        "a=b=",
+    ];
+    proptest::sample::select(words.to_vec())
+}
+
+/// A well-formed line of a meta command whose flags are in any order, and what must be heard of it: its key, and whether a value
+/// follows.
+fn meta() -> impl Strategy<Value = (Vec<u8>, Vec<u8>, Option<usize>)> {
+    let flags = [
+        "c",
+        "f",
+        "h",
+        "k",
+        "l",
+        "q",
+        "s",
+        "t",
+        "u",
+        "v",
+        "x",
+        "I",
+        "L",
+        "P",
+        "C9",
+        "D18446744073709551615",
+        "E1",
+        "F4294967295",
+        "J0",
+        "N-1",
+        "O",
+        "R2147483648",
+        "T9223372036854775807",
+    ];
+    let flags = proptest::sample::subsequence(flags.to_vec(), 0..=META_FLAGS_MAX).prop_shuffle();
+    let verb = prop_oneof![Just("mg"), Just("md"), Just("ma"), Just("ms")];
+    (verb, key(), flags, 0..=2_147_483_645_usize, line_end()).prop_map(|(verb, key, flags, len, end)| {
+        let is_store = verb == "ms";
+        let mut line = [verb.as_bytes(), b" ", &key].concat();
+        if is_store {
+            line.extend(format!(" {len}").bytes());
+        }
+        flags.iter().for_each(|flag| line.extend(format!(" {flag}").bytes()));
+        line.extend(end.bytes());
+        (line, key, is_store.then_some(len))
+    })
+}
+
 /// Bytes that are often nearly a request.
 fn nearly() -> impl Strategy<Value = Vec<u8>> {
     let word = prop_oneof![
@@ -98,6 +188,8 @@ fn nearly() -> impl Strategy<Value = Vec<u8>> {
         Just("key"),
         Just("HTTP/1.1"),
         Just("\0"),
+        meta_word(),
+        meta_word(),
     ]
     .prop_map(|word| word.as_bytes().to_vec());
     let rare = prop_oneof![Just("  "), Just("\r\n"), Just("\n"), Just("\r"), Just("")];
@@ -250,6 +342,34 @@ proptest! {
             prop_assert_eq!(parse(&line[..len], &mut 0), Parsed::Partial);
         }
         prop_assert_eq!(hear_all(&line, &pieces), vec![(heard.0, heard.1)]);
+    }
+
+    /// A well-formed meta command would be refused or misread, or run before it has arrived in full.
+    #[test]
+    fn a_meta_command_is_read_as_it_was_written((line, key, value_len) in meta(), behind in vec(any::<u8>(), 0..40)) {
+        for len in 0..line.len() {
+            prop_assert_eq!(parse(&line[..len], &mut 0), Parsed::Partial);
+        }
+        let used_all = line.len();
+        let input = [line, behind].concat();
+        let Parsed::Complete { used, value } = parse(&input, &mut 0) else { panic!("complete") };
+        prop_assert_eq!(used, used_all);
+        match (value, value_len) {
+            (Line::Meta(request), None) => prop_assert_eq!(request.key.text, &key[..]),
+            (Line::MetaValue(request, _, _), Some(len)) => prop_assert_eq!((request.key, request.value_len), (&key[..], len)),
+            (other, _) => panic!("{other:?}"),
+        }
+    }
+
+    /// A key in base64 would be another one than the client's, or upset the decoder.
+    #[test]
+    fn a_key_in_base64_is_what_was_encoded(key in vec(any::<u8>(), 1..=186), noise in vec(any::<u8>(), 1..=KEY_LEN_MAX)) {
+        let mut text = [0; KEY_LEN_MAX];
+        let len = STANDARD.encode_slice(&key, &mut text).expect("186 bytes are 248 letters");
+        let mut buffer = KeyBuffer::new();
+        prop_assert_eq!(Key { text: &text[..len], is_base64: true }.bytes(&mut buffer), &key[..]);
+        let decoded = Key { text: &noise, is_base64: true }.bytes(&mut buffer).len();
+        prop_assert!(decoded <= noise.len());
     }
 
     /// The answer would depend on how the network cuts the bytes.

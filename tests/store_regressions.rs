@@ -5,7 +5,7 @@ use slabd::clock::Clock;
 use slabd::limits::PAGE_LEN_MIN;
 use slabd::settings::LruMode;
 use slabd::stats::Registry;
-use slabd::store::{Condition, Deadline, Draft, Local, Refused, Store, StoreConfig, Stored};
+use slabd::store::{Condition, Deadline, Draft, Lifetimes, Local, Refused, Store, StoreConfig, Stored};
 
 /// A store with one thread, moved by hand.
 struct Bench {
@@ -49,7 +49,7 @@ impl Bench {
     }
 
     fn draft<'k>(&self, key: &'k [u8]) -> Draft<'k> {
-        Draft { key: (self.store.hash(key), key), flags: 0, deadline: Deadline::NEVER }
+        Draft::new((self.store.hash(key), key), 0, Deadline::NEVER)
     }
 
     fn put(&mut self, key: &str, value_len: usize) -> Result<Stored, Refused> {
@@ -132,10 +132,16 @@ fn what_was_found_before_a_flush_does_not_outlive_it() {
     let mut bench = Bench::new(2);
     assert_eq!(bench.put("counter", 10), Ok(Stored::Stored));
     let (key, now) = (b"counter", bench.clock.now());
-    let rewritten = bench.store.rewrite(&mut bench.local, (bench.store.hash(key), key), now, |_| {
-        bench.store.flush_all(now, Deadline::NEVER);
-        Ok::<_, Refused>(([b'7'].into_iter().collect(), ()))
-    });
+    let rewritten = bench.store.rewrite(
+        &mut bench.local,
+        (bench.store.hash(key), key),
+        (None, Lifetimes::default()),
+        now,
+        |_, _| {
+            bench.store.flush_all(now, Deadline::NEVER);
+            Ok::<_, Refused>(([b'7'].into_iter().collect(), ()))
+        },
+    );
     assert_eq!(rewritten, Ok(Some(())), "before the flush, then");
     assert!(!bench.has("counter"), "and so flushed");
 }

@@ -145,7 +145,13 @@ fn expect_alive(client: &mut DirectClient<'_>, after: &[u8]) {
 fn without_numbers(answer: &[u8]) -> Vec<u8> {
     let mut text = String::new();
     for line in answer.split(|byte| *byte == b'\n') {
-        let words: Vec<&[u8]> = line.split(|byte| *byte == b' ').collect();
+        // Also of meta commands: `c17`, and `cas=17`.
+        let is_number = |word: &&[u8]| {
+            let number = word.strip_prefix(b"cas=").or(word.strip_prefix(b"c")).unwrap_or_default();
+            let number = number.strip_suffix(b"\r").unwrap_or(number);
+            number.len() > 1 && number.iter().all(u8::is_ascii_digit)
+        };
+        let words: Vec<&[u8]> = line.split(|byte| *byte == b' ').filter(|word| !is_number(word)).collect();
         let words = if words.len() == 5 && words[0] == b"VALUE" { &words[..4] } else { &words[..] };
         writeln!(text, "{}", words.join(&b' ').escape_ascii()).expect("a String takes anything");
     }

@@ -12,8 +12,8 @@ use slabd::limits::PIN_VALUE_MIN;
 use slabd::settings::LruMode;
 use slabd::stats::Registry;
 use slabd::store::{
-    ClassSet, Condition, Crawl, Deadline, Draft, Local, PageMove, Pinned, Refused, Reservation, Shrinking, Side, Step,
-    Store, StoreConfig, Stored, SweepCursor, Value,
+    ClassSet, Condition, Crawl, Deadline, Draft, Lifetimes, Local, PageMove, Pinned, Progress, Refused, Reservation,
+    Shrinking, Side, Store, StoreConfig, Stored, SweepCursor, Terms, Value,
 };
 use std::collections::HashMap;
 use std::sync::Mutex;
@@ -213,11 +213,7 @@ impl Worker<'_> {
 
     fn draft<'k>(&mut self, key: &'k [u8]) -> Draft<'k> {
         let exptime = [0, 0, 0, 1, 3, 30, -1][self.rng.usize(0..7)];
-        Draft {
-            key: (self.shared.store.hash(key), key),
-            flags: self.rng.u32(..),
-            deadline: Deadline::from_exptime(exptime, self.now),
-        }
+        Draft::new((self.shared.store.hash(key), key), self.rng.u32(..), Deadline::from_exptime(exptime, self.now))
     }
 
     /// What may be there under an owned key: as remembered, unless it must be gone.
@@ -346,6 +342,7 @@ impl Worker<'_> {
             Ok(Stored::NotStored) => assert_eq!(condition, Condition::Present),
             Ok(Stored::Exists) => assert!(!owned || before.is_some(), "cas found what is not there"),
             Ok(Stored::NotFound) => assert!(matches!(condition, Condition::Cas(_))),
+            Ok(Stored::StoredStale) => panic!("nobody asked for that"),
         }
     }
 
@@ -386,7 +383,7 @@ impl Worker<'_> {
         }
         let stored = if self.rng.u8(..) < 80 {
             let side = self.side();
-            store.commit_extension(&mut self.local, reservation, side, self.now)
+            store.commit_extension(&mut self.local, reservation, (side, false), Terms::default(), self.now)
         } else {
             let condition = self.condition(&key);
             store.commit(&mut self.local, reservation, condition, self.now)
@@ -408,7 +405,7 @@ impl Worker<'_> {
         let before = self.remembered(key);
         let bytes = record(key, nonce, len);
         let hash = self.shared.store.hash(key);
-        let stored = self.shared.store.extend(&mut self.local, (hash, key), side, &bytes, self.now);
+        let stored = self.shared.store.extend(&mut self.local, (hash, key), side, &bytes, Terms::default(), self.now);
         if stored != Ok(Stored::Stored) {
             self.tally.refused += u64::from(stored.is_err());
             return;
@@ -445,17 +442,23 @@ impl Worker<'_> {
     fn count(&mut self) {
         let key = format!("counter{}", self.rng.usize(0..COUNTER_KEYS)).into_bytes();
         let hash = self.shared.store.hash(&key);
-        let counted = self.shared.store.rewrite(&mut self.local, (hash, &key), self.now, |value| {
-            let text = std::str::from_utf8(value).expect("a counter is a number").trim_end();
-            let number: u64 = text.parse().expect("a counter is a number");
-            let text = number.checked_mul(3).unwrap_or(1).to_string();
-            Ok::<_, Refused>((text.bytes().collect(), number))
-        });
+        let counted = self.shared.store.rewrite(
+            &mut self.local,
+            (hash, &key),
+            (None, Lifetimes::default()),
+            self.now,
+            |value, _| {
+                let text = std::str::from_utf8(value).expect("a counter is a number").trim_end();
+                let number: u64 = text.parse().expect("a counter is a number");
+                let text = number.checked_mul(3).unwrap_or(1).to_string();
+                Ok::<_, Refused>((text.bytes().collect(), number))
+            },
+        );
         match counted {
             Ok(Some(_)) => self.tally.hits += 1,
             Ok(None) => {
                 let text = format!("{:<width$}", 1, width = self.rng.usize(1..40));
-                let draft = Draft { key: (hash, &key), flags: 0, deadline: Deadline::NEVER };
+                let draft = Draft::new((hash, &key), 0, Deadline::NEVER);
                 let _ = self.shared.store.put(&mut self.local, draft, Condition::Absent, text.as_bytes(), self.now);
             }
             Err(_) => self.tally.refused += 1,
@@ -507,7 +510,7 @@ fn night_shift(shared: &Shared<'_>, mut local: Local, mut rng: fastrand::Rng) ->
         let _ = store.ask_reassign(rng.i32(-1..=class_count), rng.i32(0..=class_count));
         moving = moving.or_else(|| store.take_reassign());
         if let Some(page_move) = &mut moving
-            && store.step_reassign(&mut local, page_move, now) == Step::Done
+            && store.step_reassign(&mut local, page_move, now) == Progress::Done
         {
             moving = None;
         }

@@ -152,7 +152,7 @@ fn lru_commands_are_answered_as_by_memcached_and_change_what_stats_tell() {
     for (line, answer) in table {
         client.exchange(format!("{line}\r\n").as_bytes(), format!("{answer}\r\n").as_bytes());
         // Said quietly, nothing is answered, whatever is wrong with it.
-        client.exchange(format!("{line} noreply\r\nmn\r\n").as_bytes(), b"ERROR\r\n");
+        client.exchange(format!("{line} noreply\r\nmn\r\n").as_bytes(), b"MN\r\n");
     }
     let settings: BTreeMap<String, String> = rows(&mut client, "stats settings").into_iter().collect();
     for (name, value) in [

@@ -4,11 +4,11 @@
 //! encodes them there and then.
 
 use super::{
-    Command, Context, Direction, LruCommand, Outcome, StatsTopic, StoreRequest, StoreVerb, WireError, arithmetic,
-    control, report,
+    Command, Context, Direction, LruCommand, Outcome, StatsTopic, StoreRequest, StoreTerms, StoreVerb, WireError,
+    arithmetic, control, meta, report,
 };
 use crate::settings::LruTuning;
-use crate::store::{Condition, Deadline, Draft, Hash, Refused, Reservation, Side, Stored};
+use crate::store::{Condition, Deadline, Draft, Hash, Leased, Lifetimes, Refused, Reservation, Side, Stored, Terms};
 use arrayvec::ArrayVec;
 use log::LevelFilter;
 
@@ -19,6 +19,10 @@ pub fn execute<R>(cx: &mut Context<'_>, hash: Hash, command: Command<'_>, with: 
     match command {
         Command::Get { key, touch } => get(cx, (hash, key), touch, with),
         Command::EndOfKeys => with(Outcome::EndOfKeys),
+        Command::Lease { key } => lease(cx, (hash, key), with),
+        Command::Describe { key } => {
+            meta::describe(cx, (hash, key), |view| with(view.map_or(Outcome::EndOfKeys, Outcome::Described)))
+        }
         other => with(rare(cx, hash, other)),
     }
 }
@@ -53,14 +57,41 @@ pub fn get<R>(cx: &mut Context<'_>, key: (Hash, &[u8]), touch: Option<i64>, with
 #[inline]
 pub fn store_whole(cx: &mut Context<'_>, hash: Hash, request: StoreRequest<'_>, value: &[u8]) -> Outcome<'static> {
     cx.local.stats.cmd_set.add(1);
-    let key = (hash, request.key);
     let stored = match plan(request.verb) {
         Plan::Put(condition) => {
-            let draft = draft(cx, hash, request);
+            let draft = draft(cx, hash, request, &StoreTerms::default());
             cx.daemon.store.put(cx.local, draft, condition, value, cx.now)
         }
-        Plan::Extend(side) => cx.daemon.store.extend(cx.local, key, side, value, cx.now),
+        Plan::Extend(side) => extend(cx, hash, (request, &StoreTerms::default()), side, value),
     };
+    tell(cx, hash, request, stored)
+}
+
+/// The same, on terms.
+pub fn store_on_terms(
+    cx: &mut Context<'_>,
+    hash: Hash,
+    (request, terms): (StoreRequest<'_>, &StoreTerms),
+    value: &[u8],
+) -> Outcome<'static> {
+    cx.local.stats.cmd_set.add(1);
+    let stored = match plan(request.verb) {
+        Plan::Put(condition) => {
+            let draft = draft(cx, hash, request, terms);
+            cx.daemon.store.put_apart(cx.local, draft, condition, value, cx.now)
+        }
+        Plan::Extend(side) => extend(cx, hash, (request, terms), side, value),
+    };
+    tell(cx, hash, request, stored)
+}
+
+#[inline]
+fn tell(
+    cx: &mut Context<'_>,
+    hash: Hash,
+    request: StoreRequest<'_>,
+    stored: Result<Stored, Refused>,
+) -> Outcome<'static> {
     match stored {
         Ok(stored) => told(cx, request.verb, stored),
         Err(refused) => {
@@ -68,6 +99,32 @@ pub fn store_whole(cx: &mut Context<'_>, hash: Hash, request: StoreRequest<'_>, 
             refusal(request.verb, error)
         }
     }
+}
+
+fn extend(
+    cx: &mut Context<'_>,
+    hash: Hash,
+    (request, terms): (StoreRequest<'_>, &StoreTerms),
+    side: Side,
+    value: &[u8],
+) -> Result<Stored, Refused> {
+    let store = &cx.daemon.store;
+    loop {
+        let extended = store.extend(cx.local, (hash, request.key), side, value, extension(terms), cx.now);
+        if !terms.or_create || extended != Ok(Stored::NotStored) {
+            return extended;
+        }
+        let draft = draft(cx, hash, request, terms);
+        let created = store.put_apart(cx.local, draft, Condition::Absent, value, cx.now);
+        // Not stored means that somebody else has created it in between.
+        if created != Ok(Stored::NotStored) {
+            return created;
+        }
+    }
+}
+
+fn extension(terms: &StoreTerms) -> Terms {
+    Terms { compare: terms.compare, cas: terms.cas }
 }
 
 /// A refused append or prepend says NOT_STORED, as memcached's does, and leaves the value; the others say why.
@@ -82,8 +139,12 @@ fn refusal(verb: StoreVerb, error: WireError) -> Outcome<'static> {
 ///
 /// # Errors
 /// Why the value is not wanted; it comes all the same and must be skipped.
-pub fn begin_store(cx: &mut Context<'_>, hash: Hash, request: StoreRequest<'_>) -> Result<Reservation, WireError> {
-    let draft = draft(cx, hash, request);
+pub fn begin_store(
+    cx: &mut Context<'_>,
+    hash: Hash,
+    (request, terms): (StoreRequest<'_>, &StoreTerms),
+) -> Result<Reservation, WireError> {
+    let draft = draft(cx, hash, request, terms);
     cx.daemon
         .store
         .reserve(cx.local, draft, request.value_len, cx.now)
@@ -97,7 +158,7 @@ pub fn begin_store(cx: &mut Context<'_>, hash: Hash, request: StoreRequest<'_>) 
 pub fn grow_store(cx: &mut Context<'_>, reservation: &mut Reservation, verb: StoreVerb) -> Result<(), WireError> {
     let grown = cx.daemon.store.grow(cx.local, reservation, cx.now);
     grown.map_err(|refused| {
-        if verb == StoreVerb::Set {
+        if is_better_gone(verb) {
             let (hash, key) = (reservation.hash(), reservation.key());
             cx.daemon.store.delete(cx.local, (hash, &key), cx.now);
         }
@@ -106,11 +167,19 @@ pub fn grow_store(cx: &mut Context<'_>, reservation: &mut Reservation, verb: Sto
 }
 
 /// Stores a value that has come.
-pub fn finish_store(cx: &mut Context<'_>, reservation: Reservation, verb: StoreVerb) -> Outcome<'static> {
+pub fn finish_store(
+    cx: &mut Context<'_>,
+    reservation: Reservation,
+    verb: StoreVerb,
+    terms: &StoreTerms,
+) -> Outcome<'static> {
     cx.local.stats.cmd_set.add(1);
     let stored = match plan(verb) {
         Plan::Put(condition) => cx.daemon.store.commit(cx.local, reservation, condition, cx.now),
-        Plan::Extend(side) => cx.daemon.store.commit_extension(cx.local, reservation, side, cx.now),
+        Plan::Extend(side) => {
+            let how = (side, terms.or_create);
+            cx.daemon.store.commit_extension(cx.local, reservation, how, extension(terms), cx.now)
+        }
     };
     match stored {
         Ok(stored) => told(cx, verb, stored),
@@ -129,43 +198,51 @@ fn plan(verb: StoreVerb) -> Plan {
         StoreVerb::Add => Plan::Put(Condition::Absent),
         StoreVerb::Replace => Plan::Put(Condition::Present),
         StoreVerb::Cas(cas) => Plan::Put(Condition::Cas(cas)),
+        StoreVerb::CasOrStale(cas) => Plan::Put(Condition::CasOrStale(cas)),
+        StoreVerb::Lease(token) => Plan::Put(Condition::Leased(token)),
         StoreVerb::Append => Plan::Extend(Side::Append),
         StoreVerb::Prepend => Plan::Extend(Side::Prepend),
     }
 }
 
-fn draft<'k>(cx: &Context<'_>, hash: Hash, request: StoreRequest<'k>) -> Draft<'k> {
+fn draft<'k>(cx: &Context<'_>, hash: Hash, request: StoreRequest<'k>, terms: &StoreTerms) -> Draft<'k> {
     let deadline = Deadline::from_exptime(request.exptime, cx.now);
-    Draft { key: (hash, request.key), flags: request.flags, deadline }
+    Draft { cas: terms.cas, marks: terms.marks(), ..Draft::new((hash, request.key), request.flags, deadline) }
 }
 
 fn told(cx: &Context<'_>, verb: StoreVerb, stored: Stored) -> Outcome<'static> {
-    if let StoreVerb::Cas(_) = verb {
+    if let StoreVerb::Cas(_) | StoreVerb::CasOrStale(_) = verb {
         let stats = &cx.local.stats;
         match stored {
-            Stored::Stored => stats.cas_hits.add(1),
+            Stored::Stored | Stored::StoredStale => stats.cas_hits.add(1),
             Stored::Exists => stats.cas_badval.add(1),
             Stored::NotStored | Stored::NotFound => stats.cas_misses.add(1),
         }
     }
     match stored {
         Stored::Stored => Outcome::Stored,
+        Stored::StoredStale => Outcome::StoredStale,
         Stored::NotStored => Outcome::NotStored,
         Stored::Exists => Outcome::Exists,
         Stored::NotFound => Outcome::NotFound,
     }
 }
 
-/// Counts a refusal, and as memcached does removes the value a refused set was to replace: better none than a stale one.
+/// Whether a value is to go if another that was to replace it is refused: better none than a stale one, as for memcached.
+fn is_better_gone(verb: StoreVerb) -> bool {
+    matches!(verb, StoreVerb::Set | StoreVerb::Lease(_))
+}
+
+/// Counts a refusal, and removes what is better gone.
 #[cold]
 fn refuse(cx: &mut Context<'_>, hash: Hash, request: StoreRequest<'_>, refused: Refused) -> WireError {
-    if request.verb == StoreVerb::Set {
+    if is_better_gone(request.verb) {
         cx.daemon.store.delete(cx.local, (hash, request.key), cx.now);
     }
     count_refusal(cx, refused)
 }
 
-fn count_refusal(cx: &Context<'_>, refused: Refused) -> WireError {
+pub(super) fn count_refusal(cx: &Context<'_>, refused: Refused) -> WireError {
     match refused {
         Refused::TooLarge => {
             cx.local.stats.store_too_large.add(1);
@@ -185,6 +262,7 @@ fn rare(cx: &mut Context<'_>, hash: Hash, command: Command<'_>) -> Outcome<'stat
         Command::Arithmetic { key, direction, delta } => count(cx, (hash, key), direction, delta),
         Command::Touch { key, exptime } => touch(cx, (hash, key), exptime),
         Command::FlushAll { delay } => flush_all(cx, delay),
+        Command::Noop => Outcome::Noop,
         Command::Version => Outcome::Version,
         Command::Verbosity { level } => verbosity(level),
         Command::Stats(topic) => stats(cx, topic),
@@ -194,10 +272,30 @@ fn rare(cx: &mut Context<'_>, hash: Hash, command: Command<'_>) -> Outcome<'stat
         Command::Quit => Outcome::Close,
         Command::Abort => Outcome::Abort,
         Command::Refused(error) => Outcome::Refused(error),
-        Command::Get { .. } | Command::EndOfKeys | Command::Store(_) => {
+        Command::Get { .. }
+        | Command::EndOfKeys
+        | Command::Lease { .. }
+        | Command::Describe { .. }
+        | Command::Store(_) => {
             unreachable!("reading and storing have their own ways")
         }
     }
+}
+
+fn lease<R>(cx: &mut Context<'_>, key: (Hash, &[u8]), with: impl FnOnce(Outcome<'_>) -> R) -> R {
+    let mut with = Some(with);
+    let mut hit = false;
+    let result = cx.daemon.store.lease(cx.local, key, cx.now, |leased| {
+        hit = matches!(leased, Leased::Fresh(_));
+        with.take().expect("told once")(Outcome::Leased(leased))
+    });
+    let stats = &cx.local.stats;
+    stats.cmd_get.add(1);
+    if hit { &stats.get_hits } else { &stats.get_misses }.add(1);
+    result.unwrap_or_else(|refused| {
+        let error = count_refusal(cx, refused);
+        with.take().expect("told once")(Outcome::Refused(error))
+    })
 }
 
 fn delete(cx: &mut Context<'_>, key: (Hash, &[u8])) -> Outcome<'static> {
@@ -211,7 +309,9 @@ fn delete(cx: &mut Context<'_>, key: (Hash, &[u8])) -> Outcome<'static> {
 }
 
 /// Why a count did not happen, beside there being no item.
-enum NotCounted {
+pub(super) enum NotCounted {
+    /// It has another CAS number.
+    Changed,
     NoNumber,
     Refused(Refused),
 }
@@ -223,7 +323,7 @@ impl From<Refused> for NotCounted {
 }
 
 fn count(cx: &mut Context<'_>, key: (Hash, &[u8]), direction: Direction, delta: u64) -> Outcome<'static> {
-    let counted = cx.daemon.store.rewrite(cx.local, key, cx.now, |value| {
+    let counted = cx.daemon.store.rewrite(cx.local, key, (None, Lifetimes::default()), cx.now, |value, _| {
         let counted = arithmetic::apply(value, direction, delta).map_err(|_| NotCounted::NoNumber)?;
         let digits = ArrayVec::try_from(counted.digits()).expect("64 bits have at most 20 digits");
         Ok((digits, counted.number()))
@@ -242,10 +342,16 @@ fn count(cx: &mut Context<'_>, key: (Hash, &[u8]), direction: Direction, delta: 
             misses.add(1);
             Outcome::NotFound
         }
-        Err(NotCounted::NoNumber) => Outcome::Refused(WireError::NonNumericValue),
-        Err(NotCounted::Refused(refused)) => {
+        Err(not_counted) => Outcome::Refused(refused_count(cx, not_counted)),
+    }
+}
+
+pub(super) fn refused_count(cx: &Context<'_>, not_counted: NotCounted) -> WireError {
+    match not_counted {
+        NotCounted::Changed | NotCounted::NoNumber => WireError::NonNumericValue,
+        NotCounted::Refused(refused) => {
             count_refusal(cx, refused);
-            Outcome::Refused(WireError::OutOfMemoryIncr)
+            WireError::OutOfMemoryIncr
         }
     }
 }

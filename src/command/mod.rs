@@ -6,13 +6,16 @@
 pub mod arithmetic;
 pub mod control;
 pub mod execute;
+pub mod meta;
 pub mod report;
 
 pub use crate::settings::{Automove, LruMode};
-pub use crate::store::{ClassSet, Value, View};
+pub use crate::store::{ClassSet, Leased, Lifetimes, Marks, MetaView, Receipt, Step, Value, View};
+pub use meta::{MetaCommand, MetaCount, MetaDelete, MetaGet, MetaOutcome, StoreTerms};
 
 use crate::auth::Auth;
 use crate::clock::{Clock, Now};
+use crate::limits::OPAQUE_LEN_MAX;
 use crate::settings::Settings;
 use crate::stats::Registry;
 use crate::store::{Local, Store};
@@ -34,6 +37,18 @@ pub enum Command<'a> {
     },
     /// The end of a multi-key get.
     EndOfKeys,
+    /// Read one key; who finds no good value may be told to make one.
+    Lease {
+        /// 1 to 250 bytes.
+        key: &'a [u8],
+    },
+    /// Tell what is known of an item.
+    Describe {
+        /// 1 to 250 bytes.
+        key: &'a [u8],
+    },
+    /// Say that all before has been answered.
+    Noop,
     /// Store a value that follows in the input.
     Store(StoreRequest<'a>),
     /// Remove a key.
@@ -201,6 +216,10 @@ pub enum StoreVerb {
     Prepend,
     /// If the item still has this CAS number.
     Cas(u64),
+    /// The same; a lower one makes the value a stale one.
+    CasOrStale(u64),
+    /// If this is the token of the lease on the key.
+    Lease(u64),
 }
 
 /// How to answer. Filled by a protocol's parser, read by the same protocol's encoder only; small and owned, because it
@@ -211,7 +230,49 @@ pub struct ReplyShape {
     pub quiet: bool,
     /// Name the CAS number of hits (gets, gats).
     pub with_cas: bool,
+    /// As a meta command asks, which `quiet` does not concern.
+    pub meta: Option<MetaShape>,
+    /// What a meta command wants echoed.
+    pub opaque: Opaque,
 }
+
+/// How to answer a meta command.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct MetaShape {
+    /// What to tell, in order: codes of four bits, the first lowest.
+    pub told: u64,
+    /// Say nothing if all is as expected.
+    pub hushed: bool,
+    /// Tell the value.
+    pub value: bool,
+    /// The key came in base64.
+    pub key_is_base64: bool,
+}
+
+/// A client's own mark on a request, to be echoed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Opaque {
+    len: u8,
+    bytes: [u8; OPAQUE_LEN_MAX],
+}
+
+impl Opaque {
+    /// Of these bytes, unless they are too many.
+    #[must_use]
+    pub fn new(text: &[u8]) -> Option<Self> {
+        let mut bytes = [0; OPAQUE_LEN_MAX];
+        bytes.get_mut(..text.len())?.copy_from_slice(text);
+        Some(Self { len: u8::try_from(text.len()).ok()?, bytes })
+    }
+
+    /// Its bytes.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes[..usize::from(self.len)]
+    }
+}
+
+const _: () = assert!(size_of::<ReplyShape>() <= 64);
 
 /// What happened.
 #[derive(Debug)]
@@ -222,8 +283,16 @@ pub enum Outcome<'a> {
     Miss,
     /// The end of a multi-key get.
     EndOfKeys,
+    /// What came of asking for a lease.
+    Leased(Leased<'a>),
+    /// What is known of an item.
+    Described(MetaView<'a>),
+    /// There is nothing else to say.
+    Noop,
     /// Stored.
     Stored,
+    /// Stored, though it is stale.
+    StoredStale,
     /// The verb's condition did not hold.
     NotStored,
     /// cas: the item has changed.
@@ -294,9 +363,31 @@ pub enum WireError {
     /// The password is not the user's, or there is no such user.
     AuthFailure,
     /// A login that is not `user password`.
-    BadToken,
+    BadLogin,
     /// A login that is not followed by its terminator.
-    BadTokenEnd,
+    BadLoginEnd,
+    /// A flag that no meta command knows.
+    InvalidFlag,
+    /// A flag twice.
+    DuplicateFlag,
+    /// ma: one of those, or a flag's number is none.
+    InvalidOrDuplicateFlag,
+    /// More flags than there may be.
+    TooManyFlags,
+    /// A flag's number is none.
+    BadToken,
+    /// A delta that is no number, in a flag.
+    BadDeltaFlag,
+    /// A first value that is no number.
+    BadInitial,
+    /// More than may be echoed.
+    OpaqueTooLong,
+    /// A key that is no base64.
+    BadKeyEncoding,
+    /// ms: no such mode.
+    BadStoreMode,
+    /// ma: no such mode.
+    BadCountMode,
     /// lru tune: HOT and WARM would leave nothing for COLD.
     LruShares,
     /// lru tune: a factor that is not above 0.

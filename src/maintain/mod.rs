@@ -18,7 +18,7 @@ mod bound;
 use crate::clock::Clock;
 use crate::limits::{MAINTAIN_PAUSE_MS, MAINTAIN_REST_MS, MAINTAIN_STEP_US, MOVE_RETRY_MS};
 use crate::settings::Automove as Mode;
-use crate::store::{ClassId, ClassSample, Crawl, Local, PageMove, Shrinking, Step, Store, SweepCursor};
+use crate::store::{ClassId, ClassSample, Crawl, Local, PageMove, Progress, Shrinking, Store, SweepCursor};
 use automove::Automove;
 pub use bound::Bound;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -42,26 +42,20 @@ pub fn run(store: &Store, clock: &Clock, local: Local, bound: Option<Bound>, sto
         moving: None,
         automove: Automove::default(),
         crawl: None,
+        resting_until: Instant::now(),
         cursor: SweepCursor::default(),
         swept: 0,
     };
     // Acquire: pairs with the release of whoever stops the daemon.
     while !stop.load(Ordering::Acquire) {
-        let Rests { owed, wanted } = shift.step();
-        // Slept, not parked: whoever calls meanwhile is heard after it, or calls would take more than their share.
-        std::thread::sleep(owed.max(Duration::from_millis(MAINTAIN_PAUSE_MS)));
-        if wanted > owed {
-            std::thread::park_timeout(wanted - owed);
+        let rest = shift.step();
+        // Slept, not parked: nobody calls it more often.
+        let pause = Duration::from_millis(MAINTAIN_PAUSE_MS);
+        std::thread::sleep(pause);
+        if rest > pause {
+            std::thread::park_timeout(rest - pause);
         }
     }
-}
-
-/// How long to rest after a step.
-struct Rests {
-    /// In any case, for the time it took.
-    owed: Duration,
-    /// As there is nothing to do until then, unless somebody calls.
-    wanted: Duration,
 }
 
 /// The duties and how far they have come.
@@ -75,23 +69,33 @@ struct Shift<'a> {
     moving: Option<PageMove>,
     automove: Automove,
     crawl: Option<Crawl>,
+    /// The patient duties rest until then.
+    resting_until: Instant,
     cursor: SweepCursor,
     /// Items looked at in this round of the sweep.
     swept: u64,
 }
 
 impl Shift<'_> {
-    /// A step of each duty.
-    fn step(&mut self) -> Rests {
+    /// A step of each duty; how long there is nothing to do then, unless somebody calls.
+    fn step(&mut self) -> Duration {
         let begun = Instant::now();
         let shrinking = self.shrink();
-        let shrunk = begun.elapsed();
-        let bound = self.bound.as_ref().map(|bound| bound.look(self.store));
-        let wanted =
-            [shrinking, self.reassign(), self.automove(), self.crawl(), self.sweep()].into_iter().chain(bound).min();
-        let idle = Duration::from_millis(MAINTAIN_REST_MS);
-        let owed = shrunk * REST_SHRINKING + (begun.elapsed() - shrunk) * REST;
-        Rests { owed, wanted: wanted.map_or(idle, |rest| rest.min(idle)) }
+        std::thread::sleep(begun.elapsed() * REST_SHRINKING);
+        let bound = self.bound.as_ref().map_or(Duration::MAX, |bound| bound.look(self.store));
+        shrinking.min(bound).min(self.patient_step()).min(Duration::from_millis(MAINTAIN_REST_MS))
+    }
+
+    /// The same of those duties that can wait, and do until they have rested for what they have worked, all together.
+    fn patient_step(&mut self) -> Duration {
+        let begun = Instant::now();
+        if let Some(left) = self.resting_until.checked_duration_since(begun).filter(|left| !left.is_zero()) {
+            return left;
+        }
+        let wanted = self.reassign().min(self.automove()).min(self.crawl()).min(self.sweep());
+        let owed = begun.elapsed() * REST;
+        self.resting_until = Instant::now() + owed;
+        wanted.max(owed)
     }
 
     fn shrink(&mut self) -> Duration {
@@ -107,7 +111,7 @@ impl Shift<'_> {
         }
         let Some(moving) = &mut self.moving else { return Duration::MAX };
         let step = until_late(begun, || self.store.step_reassign(&mut self.local, moving, self.clock.now()));
-        if step == Step::Done {
+        if step == Progress::Done {
             self.moving = None;
         }
         rest_after(step)
@@ -159,9 +163,9 @@ impl Shift<'_> {
             return Duration::MAX;
         }
         let step = until_late(begun, || {
-            if self.store.crawl(&mut self.local, crawl, self.clock.now()) { Step::More } else { Step::Done }
+            if self.store.crawl(&mut self.local, crawl, self.clock.now()) { Progress::More } else { Progress::Done }
         });
-        if step == Step::Done {
+        if step == Progress::Done {
             self.crawl = None;
         }
         rest_after(step).max(Duration::from_micros(background.crawler_sleep_us.into()))
@@ -180,9 +184,9 @@ impl Shift<'_> {
                 self.local.stats.lru_crawler_starts.add(1);
             }
             self.swept += swept.checked;
-            if swept.round { Step::Done } else { Step::More }
+            if swept.round { Progress::Done } else { Progress::More }
         });
-        if step == Step::Done {
+        if step == Progress::Done {
             self.swept = 0;
         }
         rest_after(step).max(Duration::from_micros(background.crawler_sleep_us.into()))
@@ -190,21 +194,21 @@ impl Shift<'_> {
 }
 
 /// Takes steps until there is none left to take, or a step's time is over.
-fn until_late(begun: Instant, mut step: impl FnMut() -> Step) -> Step {
+fn until_late(begun: Instant, mut step: impl FnMut() -> Progress) -> Progress {
     loop {
         let taken = step();
-        if taken != Step::More || begun.elapsed() >= Duration::from_micros(MAINTAIN_STEP_US) {
+        if taken != Progress::More || begun.elapsed() >= Duration::from_micros(MAINTAIN_STEP_US) {
             return taken;
         }
     }
 }
 
 /// How long a duty wants to rest.
-fn rest_after(step: Step) -> Duration {
+fn rest_after(step: Progress) -> Duration {
     match step {
-        Step::Done => Duration::MAX,
-        Step::More => Duration::ZERO,
-        Step::Held => Duration::from_millis(MOVE_RETRY_MS),
+        Progress::Done => Duration::MAX,
+        Progress::More => Duration::ZERO,
+        Progress::Held => Duration::from_millis(MOVE_RETRY_MS),
     }
 }
 

@@ -129,6 +129,23 @@ impl<'a> Words<'a> {
         if word.is_empty() { None } else { Some(word) }
     }
 
+    /// The next word, of a complete line, as its first byte and the rest. Most flags are a byte and nothing else.
+    #[inline]
+    pub(super) fn flag(&mut self) -> Option<(u8, &'a [u8])> {
+        while let [b' ', rest @ ..] = self.rest {
+            self.rest = rest;
+        }
+        match self.rest {
+            [byte @ b'!'..=b'~', b' ', ..]
+            | [byte @ b'!'..=b'~', b'\r', b'\n', ..]
+            | [byte @ b'!'..=b'~', b'\n', ..] => {
+                self.rest = &self.rest[1..];
+                Some((*byte, &[]))
+            }
+            _ => self.word().map(|word| (word[0], &word[1..])),
+        }
+    }
+
     /// The next word as a number; cut in any case. `None` if there is none or it is no number.
     #[inline]
     pub(super) fn unsigned(&mut self) -> Option<u64> {

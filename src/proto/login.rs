@@ -48,12 +48,12 @@ pub fn login(input: &[u8]) -> Login<'_> {
     let (value, terminator) = whole.split_at(value_len);
     let used = line.len() + whole_len;
     if terminator != TERMINATOR {
-        return Login::Refused(WireError::BadTokenEnd, used);
+        return Login::Refused(WireError::BadLoginEnd, used);
     }
     let token = value.trim_ascii();
     match memchr::memchr(b' ', token) {
         Some(blank) => Login::Token { user: &token[..blank], secret: token[blank..].trim_ascii_start(), used },
-        None => Login::Refused(WireError::BadToken, used),
+        None => Login::Refused(WireError::BadLogin, used),
     }
 }
 
@@ -81,9 +81,9 @@ mod tests {
             ("set x y z 7\nfoo bar\r\n", token(b"foo", b"bar", 21)),
             ("set x 0 0 7 noreply\r\nfoo bar\r\n", token(b"foo", b"bar", 30)),
             ("set x 0 0 13\r\nfoo  bar baz \r\n", token(b"foo", b"bar baz", 29)),
-            ("set x 0 0 4\r\nfoo \r\n", Login::Refused(WireError::BadToken, 19)),
-            ("set x 0 0 0\r\n\r\n", Login::Refused(WireError::BadToken, 15)),
-            ("set x 0 0 7\r\nfoo barXX", Login::Refused(WireError::BadTokenEnd, 22)),
+            ("set x 0 0 4\r\nfoo \r\n", Login::Refused(WireError::BadLogin, 19)),
+            ("set x 0 0 0\r\n\r\n", Login::Refused(WireError::BadLogin, 15)),
+            ("set x 0 0 7\r\nfoo barXX", Login::Refused(WireError::BadLoginEnd, 22)),
             ("set x 0 0 7\r\nfoo bar\r", Login::Partial),
             ("set x 0 0 7", Login::Partial),
             ("", Login::Partial),

@@ -12,8 +12,10 @@
 //! other command, and only a request that has not arrived in full is [`Parsed::Partial`].
 
 mod admin;
+mod lease;
 mod line;
 pub mod login;
+pub mod meta;
 pub mod text;
 
 pub use crate::command::VERSION;
@@ -59,8 +61,19 @@ pub const fn error_line(error: WireError) -> &'static [u8] {
         WireError::OutOfMemoryIncr => b"SERVER_ERROR out of memory\r\n",
         WireError::Unauthenticated => b"CLIENT_ERROR unauthenticated\r\n",
         WireError::AuthFailure => b"CLIENT_ERROR authentication failure\r\n",
-        WireError::BadToken => b"CLIENT_ERROR bad authentication token format\r\n",
-        WireError::BadTokenEnd => b"CLIENT_ERROR bad command line termination\r\n",
+        WireError::BadLogin => b"CLIENT_ERROR bad authentication token format\r\n",
+        WireError::BadLoginEnd => b"CLIENT_ERROR bad command line termination\r\n",
+        WireError::InvalidFlag => b"CLIENT_ERROR invalid flag\r\n",
+        WireError::DuplicateFlag => b"CLIENT_ERROR duplicate flag\r\n",
+        WireError::InvalidOrDuplicateFlag => b"CLIENT_ERROR invalid or duplicate flag\r\n",
+        WireError::TooManyFlags => b"CLIENT_ERROR options flags are too long\r\n",
+        WireError::BadToken => b"CLIENT_ERROR bad token in command line format\r\n",
+        WireError::BadDeltaFlag => b"CLIENT_ERROR invalid numeric delta value\r\n",
+        WireError::BadInitial => b"CLIENT_ERROR invalid numeric initial value\r\n",
+        WireError::OpaqueTooLong => b"CLIENT_ERROR opaque token too long\r\n",
+        WireError::BadKeyEncoding => b"CLIENT_ERROR error decoding key\r\n",
+        WireError::BadStoreMode => b"CLIENT_ERROR invalid mode for ms M token\r\n",
+        WireError::BadCountMode => b"CLIENT_ERROR invalid mode for ma M token\r\n",
         WireError::LruShares => b"ERROR hot and warm pcts must not exceed 80\r\n",
         WireError::LruFactors => b"ERROR hot/warm age factors must be greater than 0\r\n",
         WireError::ReassignBusy => b"BUSY currently processing reassign request\r\n",
@@ -100,8 +113,19 @@ mod tests {
             WireError::OutOfMemoryIncr,
             WireError::Unauthenticated,
             WireError::AuthFailure,
+            WireError::BadLogin,
+            WireError::BadLoginEnd,
+            WireError::InvalidFlag,
+            WireError::DuplicateFlag,
+            WireError::InvalidOrDuplicateFlag,
+            WireError::TooManyFlags,
             WireError::BadToken,
-            WireError::BadTokenEnd,
+            WireError::BadDeltaFlag,
+            WireError::BadInitial,
+            WireError::OpaqueTooLong,
+            WireError::BadKeyEncoding,
+            WireError::BadStoreMode,
+            WireError::BadCountMode,
             WireError::LruShares,
             WireError::LruFactors,
             WireError::ReassignBusy,

@@ -28,7 +28,6 @@
 //! | `cas k 0 0 5` | CLIENT_ERROR bad command line format, and the value is skipped (new) |
 //! | key, flags, lifetime or CAS bad; length too large | same answer (old), and the value is skipped (own) |
 //! | flags of more than 32 bits | the same (own; both cut them) |
-//! | `ms` (meta, not spoken yet) | ERROR, then the connection is closed: a value follows (own) |
 //! | length negative or no number | same answer (old), then closed: what is value, what command? (own) |
 //! | one odd word in place of `noreply` | ignored (old), as is anything behind version, quit, stats |
 //! | `delete k 5` | deletes (new); `delete k x`, `delete k 5 x`: usage (old) |
@@ -44,10 +43,11 @@
 //! nothing is answered, errors included (old). What a refused request meant to store is never run as commands (own).
 
 use super::line::{Words, blanks_len, newline, plain_number, signed, unsigned, without_end, word_len, words_fit};
-use super::{Parsed, Request, VERSION, admin, error_line};
+use super::meta::MetaRequest;
+use super::{Parsed, Request, VERSION, admin, error_line, lease, meta};
 use crate::command::{
     Command, Direction, Factor, LruCommand, LruMode, Out, Outcome, ReplyShape, Report, StatsTopic, StoreRequest,
-    StoreVerb, View, WireError,
+    StoreTerms, StoreVerb, View, WireError,
 };
 use crate::limits::{GET_LINE_LEN_MAX, KEY_LEN_MAX, LINE_LEN_MAX, REPLY_HEAD_LEN_MAX};
 
@@ -68,6 +68,10 @@ pub enum Line<'a> {
     },
     /// A value of `value_len` bytes and its terminator follow in the input.
     Value(StoreRequest<'a>, ReplyShape),
+    /// A meta command; all of it is in the line.
+    Meta(MetaRequest<'a>),
+    /// The same as for [`Line::Value`], with terms of its own; the key may be in base64.
+    MetaValue(StoreRequest<'a>, StoreTerms, ReplyShape),
     /// A value follows, and is not wanted: answer, then skip it.
     RefusedValue {
         /// Why.
@@ -106,6 +110,7 @@ pub fn parse<'a>(input: &'a [u8], scanned: &mut usize) -> Parsed<Line<'a>> {
     let line = &input[..=newline];
     match first_four(line) {
         Some((GET, _)) => keys(line, 4, None, ReplyShape::default()),
+        Some((four, _)) if four & MG_MASK == MG => Parsed::Complete { used: line.len(), value: meta::get(&line[2..]) },
         _ => other(line),
     }
 }
@@ -207,9 +212,10 @@ fn keys<'a>(line: &[u8], at: usize, touch: Option<i64>, reply: ReplyShape) -> Pa
 }
 
 /// A set as nearly all are: complete, one blank between the words, short numbers without signs. And the number of bytes
-/// behind its line. `None` means nothing: [`store`] knows all there is to know.
+/// behind its line. `None` means nothing: ask [`parse`].
 #[inline]
-fn plain_set(input: &[u8]) -> Option<(StoreRequest<'_>, ReplyShape, usize)> {
+#[must_use]
+pub fn plain_set(input: &[u8]) -> Option<(StoreRequest<'_>, ReplyShape, usize)> {
     let (SET, rest) = first_four(input)? else {
         return None;
     };
@@ -310,8 +316,15 @@ fn other<'a>(line: &'a [u8]) -> Parsed<Line<'a>> {
         b"cache_memlimit" => administer(admin::cache_memlimit(rest)),
         b"version" => one(Command::Version, false),
         b"quit" => one(Command::Quit, false),
-        // Not spoken yet, and the one command beside the storage verbs that a value follows: it must not be run as commands.
-        b"ms" => Line::RefusedUnknown { error: WireError::UnknownCommand, reply: ReplyShape::default() },
+        b"mg" => meta::get(rest),
+        b"ms" => meta::store(rest),
+        b"md" => meta::delete(rest),
+        b"ma" => meta::arithmetic(rest),
+        b"mn" => one(Command::Noop, false),
+        b"me" => meta::debug(rest),
+        b"lease-get" => lease::one_key(rest, |key| Command::Lease { key }),
+        b"lease-set" => lease::store(rest),
+        b"metaget" => lease::one_key(rest, |key| Command::Describe { key }),
         _ => unknown(line),
     };
     Parsed::Complete { used: line.len(), value }
@@ -483,7 +496,7 @@ fn unknown<'a>(line: &[u8]) -> Line<'a> {
 }
 
 /// The command, unless its key is too long, which goes before any other error.
-fn with_key<'a>(key: &[u8], quiet: bool, command: Result<Command<'a>, WireError>) -> Line<'a> {
+pub(super) fn with_key<'a>(key: &[u8], quiet: bool, command: Result<Command<'a>, WireError>) -> Line<'a> {
     match command {
         _ if key.len() > KEY_LEN_MAX => refused(WireError::BadCommandLine, quiet),
         Ok(command) => one(command, quiet),
@@ -499,7 +512,7 @@ fn refused<'a>(error: WireError, quiet: bool) -> Line<'a> {
     one(Command::Refused(error), quiet)
 }
 
-fn reply_unless(quiet: bool) -> ReplyShape {
+pub(super) fn reply_unless(quiet: bool) -> ReplyShape {
     ReplyShape { quiet, ..ReplyShape::default() }
 }
 
@@ -507,19 +520,21 @@ fn words_last(line: &[u8]) -> Option<&[u8]> {
     Words::new(line).last()
 }
 
+const MG: u32 = u32::from_le_bytes(*b"mg \0");
+const MG_MASK: u32 = u32::from_le_bytes([0xff, 0xff, 0xff, 0]);
 const GET: u32 = u32::from_le_bytes(*b"get ");
 const SET: u32 = u32::from_le_bytes(*b"set ");
-const NOREPLY: &[u8] = b"noreply";
+pub(super) const NOREPLY: &[u8] = b"noreply";
 
 /// Most seconds that `lru temp_ttl` takes (31 bits, as in memcached).
 const TEMP_TTL_MAX: u32 = i32::MAX.unsigned_abs();
 
 /// Longest value that may be announced (memcached's: with its terminator it fits 31 bits). How much is stored is the
 /// store's to say.
-const VALUE_LEN_MAX: u64 = (1 << 31) - 1 - TERMINATOR_LEN;
+pub(super) const VALUE_LEN_MAX: u64 = (1 << 31) - 1 - TERMINATOR_LEN;
 
 /// Bytes behind a value: `\r\n`.
-const TERMINATOR_LEN: u64 = 2;
+pub(super) const TERMINATOR_LEN: u64 = 2;
 
 /// Blanks before a get that do not yet make a long line endless.
 const BLANKS_BEFORE_GET_MAX: usize = 100;
@@ -537,6 +552,10 @@ pub fn encode<O: Out>(reply: ReplyShape, outcome: Outcome<'_>, out: &mut O) {
         Outcome::Hit(view) => hit(reply, view, out),
         Outcome::Miss | Outcome::Close | Outcome::Abort => {}
         Outcome::EndOfKeys => out.bytes(END),
+        Outcome::Leased(leased) => lease::leased(leased, out),
+        Outcome::Described(view) => lease::described(&view, out),
+        Outcome::Noop => out.bytes(b"MN\r\n"),
+        Outcome::StoredStale => out.bytes(b"STALE_STORED\r\n"),
         Outcome::Stored => out.bytes(b"STORED\r\n"),
         Outcome::NotStored => out.bytes(b"NOT_STORED\r\n"),
         Outcome::Exists => out.bytes(b"EXISTS\r\n"),
@@ -834,7 +853,7 @@ mod tests {
         ];
         for (text, touch, with_cas) in table {
             value_of(text.as_bytes(), |value| {
-                let reply = ReplyShape { quiet: false, with_cas };
+                let reply = ReplyShape { with_cas, ..ReplyShape::default() };
                 assert_eq!(value, Line::Keys { touch, reply }, "{text}");
             });
             let input = format!("{text}\r\n").into_bytes();
@@ -965,7 +984,7 @@ mod tests {
             ("version\t", UnknownCommand, false),
             ("GET a", UnknownCommand, false),
             ("bogus noreply", UnknownCommand, false),
-            ("mn", UnknownCommand, false),
+            ("mx", UnknownCommand, false),
             ("get\ta", UnknownCommand, false),
             ("\0", UnknownCommand, false),
         ];
@@ -1018,7 +1037,7 @@ mod tests {
     fn answers() {
         let quiet = reply_unless(true);
         let loud = reply_unless(false);
-        let with_cas = ReplyShape { quiet: false, with_cas: true };
+        let with_cas = ReplyShape { with_cas: true, ..ReplyShape::default() };
         let view = |flags| View { key: b"key", flags, cas: 12_345, value: Value::Borrowed(b"a value") };
         let mut report = Report::default();
         report.push("pid", 1);

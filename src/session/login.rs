@@ -41,7 +41,7 @@ impl Session {
                 (used, None)
             }
             Login::TooLong => {
-                answer(ReplyShape::default(), WireError::BadToken, out);
+                answer(ReplyShape::default(), WireError::BadLogin, out);
                 (input.len(), Some(Stop::Close))
             }
         }

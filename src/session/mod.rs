@@ -22,13 +22,17 @@
 
 mod login;
 
-use crate::command::execute::{begin_store, execute, finish_store, grow_store, store_whole};
-use crate::command::{Command, Context, Daemon, Out, Outcome, ReplyShape, StoreRequest, StoreVerb, WireError};
-use crate::limits::{
-    BATCH_REQUESTS_MAX, DIRECT_READ_MIN, OUTPUT_LEN_MAX, PIN_VALUE_MIN, REPLY_HEAD_LEN_MAX, TURN_REQUESTS_MAX,
-    WAIT_VALUE_MAX,
+use crate::command::execute::{begin_store, execute, finish_store, grow_store, store_on_terms, store_whole};
+use crate::command::meta::execute_meta;
+use crate::command::{
+    Command, Context, Daemon, Out, Outcome, Receipt, ReplyShape, StoreRequest, StoreTerms, StoreVerb, WireError,
 };
-use crate::proto::text::{Line, NextKey, encode, next_key, parse, single_get};
+use crate::limits::{
+    BATCH_REQUESTS_MAX, DIRECT_READ_MIN, KEY_LEN_MAX, OUTPUT_LEN_MAX, PIN_VALUE_MIN, REPLY_HEAD_LEN_MAX,
+    TURN_REQUESTS_MAX, WAIT_VALUE_MAX,
+};
+use crate::proto::meta::{self, Echo, Key, KeyBuffer, MetaRequest};
+use crate::proto::text::{Line, NextKey, encode, next_key, parse, plain_set, single_get};
 use crate::proto::{Parsed, Request};
 use crate::store::{Hash, Reservation, Store, Value};
 use arrayvec::ArrayVec;
@@ -65,7 +69,14 @@ enum State {
 #[derive(Clone, Copy, Debug)]
 struct Keys {
     touch: Option<i64>,
-    reply: ReplyShape,
+    with_cas: bool,
+}
+
+impl Keys {
+    #[inline]
+    fn reply(self) -> ReplyShape {
+        ReplyShape { with_cas: self.with_cas, ..ReplyShape::default() }
+    }
 }
 
 /// A value on its way from the socket to its chunk.
@@ -73,7 +84,10 @@ struct Keys {
 struct Receiving {
     reservation: Reservation,
     verb: StoreVerb,
+    terms: StoreTerms,
     reply: ReplyShape,
+    /// The key as the client wrote it, if the answer echoes it.
+    key_text: ArrayVec<u8, KEY_LEN_MAX>,
 }
 
 /// What [`Session::feed`] made of its input.
@@ -119,12 +133,30 @@ enum Step<'a> {
         key: &'a [u8],
         keys: Keys,
     },
+    /// A plain set.
     Put {
         request: StoreRequest<'a>,
         value: &'a [u8],
-        reply: ReplyShape,
+        quiet: bool,
     },
-    One(Request<'a>),
+    /// Any other store, its terms in [`Batch::more`].
+    PutOnTerms {
+        request: StoreRequest<'a>,
+        value: &'a [u8],
+        more: usize,
+    },
+    /// In [`Batch::more`].
+    Meta(usize),
+    One {
+        command: Command<'a>,
+        quiet: bool,
+    },
+}
+
+/// What most steps do not need: kept apart, so that they stay small.
+enum More<'a> {
+    Meta(MetaRequest<'a>),
+    Terms(StoreTerms, ReplyShape),
 }
 
 /// What ended the planning of a batch.
@@ -134,14 +166,34 @@ enum Ahead<'a> {
     /// The input ends in the middle of something.
     Partial,
     /// A value that is not complete follows, or one that has to be refused as if it were not.
-    Value(StoreRequest<'a>, ReplyShape),
+    Value(StoreRequest<'a>, StoreTerms, ReplyShape),
     /// Bytes to be skipped follow, after this answer.
     Swallow(WireError, ReplyShape, u64),
     /// Nothing that follows can be understood.
     Close(WireError, ReplyShape),
 }
 
-type Batch<'a> = ArrayVec<Planned<'a>, BATCH_REQUESTS_MAX>;
+/// What has been planned.
+struct Batch<'a> {
+    steps: ArrayVec<Planned<'a>, BATCH_REQUESTS_MAX>,
+    more: ArrayVec<More<'a>, BATCH_REQUESTS_MAX>,
+}
+
+impl<'a> Batch<'a> {
+    #[inline]
+    fn push(&mut self, store: &Store, key: &[u8], step: Step<'a>, end: usize) {
+        let hash = store.hash(key);
+        store.prefetch_bucket(hash);
+        self.steps.push(Planned { hash, step, end });
+    }
+
+    /// Puts something aside; where it is.
+    #[inline]
+    fn put_aside(&mut self, more: More<'a>) -> usize {
+        self.more.push(more);
+        self.more.len() - 1
+    }
+}
 
 const TERMINATOR: &[u8] = b"\r\n";
 
@@ -224,21 +276,21 @@ impl Session {
             State::Keys(keys) => Some(keys),
             _ => None,
         };
-        let mut batch = Batch::new();
+        let mut batch = Batch { steps: ArrayVec::new(), more: ArrayVec::new() };
         let planned = usize::try_from(*requests_left).unwrap_or(usize::MAX).min(BATCH_REQUESTS_MAX);
         let (planned_used, ahead) = plan(cx.daemon, input, &mut keys, &mut self.scanned, &mut batch, planned);
-        *requests_left -= u32::try_from(batch.len()).expect("a batch is small");
-        if batch.len() > 1 {
-            for planned in &batch {
+        *requests_left -= u32::try_from(batch.steps.len()).expect("a batch is small");
+        if batch.steps.len() > 1 {
+            for planned in &batch.steps {
                 cx.daemon.store.prefetch_items(planned.hash);
             }
         }
-        for planned in batch {
+        for planned in &batch.steps {
             let after = match planned.step {
                 Step::Key { keys, .. } => State::Keys(keys),
                 _ => State::Line,
             };
-            if let Some(stop) = run(cx, planned.hash, planned.step, out) {
+            if let Some(stop) = run(cx, planned.hash, &planned.step, &batch.more, out) {
                 self.state = State::Line;
                 return (planned.end, Some(stop));
             }
@@ -265,8 +317,8 @@ impl Session {
         match ahead {
             Ahead::More => (0, None),
             Ahead::Partial => (0, Some(Stop::Input)),
-            Ahead::Value(request, reply) => {
-                self.receive(cx, request, reply, out);
+            Ahead::Value(request, terms, reply) => {
+                self.receive(cx, (request, &terms), reply, out);
                 (0, None)
             }
             Ahead::Swallow(error, reply, len) => {
@@ -282,10 +334,23 @@ impl Session {
     }
 
     /// Begins to receive a value that is not complete.
-    fn receive<O: Out>(&mut self, cx: &mut Context<'_>, request: StoreRequest<'_>, reply: ReplyShape, out: &mut O) {
+    fn receive<O: Out>(
+        &mut self,
+        cx: &mut Context<'_>,
+        (request, terms): (StoreRequest<'_>, &StoreTerms),
+        reply: ReplyShape,
+        out: &mut O,
+    ) {
+        let mut buffer = KeyBuffer::new();
+        let (text, verb, terms) = (key_text(request, terms), request.verb, *terms);
+        let request = StoreRequest { key: text.bytes(&mut buffer), ..request };
         let hash = cx.daemon.store.hash(request.key);
-        self.state = match begin_store(cx, hash, request) {
-            Ok(reservation) => State::Value(Box::new(Receiving { reservation, verb: request.verb, reply })),
+        self.state = match begin_store(cx, hash, (request, &terms)) {
+            Ok(reservation) => {
+                let key_text = if reply.meta.is_some() { text.text } else { &[] };
+                let key_text = key_text.try_into().expect("keys are at most KEY_LEN_MAX long");
+                State::Value(Box::new(Receiving { reservation, verb, terms, reply, key_text }))
+            }
             Err(error) => {
                 answer(reply, error, out);
                 State::Swallow((request.value_len + TERMINATOR.len()) as u64)
@@ -325,10 +390,11 @@ impl Session {
             self.state = State::Terminator(receiving);
             return (0, Some(Stop::Input));
         }
-        let Receiving { reservation, verb, reply } = *receiving;
-        let outcome = finish_store(cx, reservation, verb);
-        out.make_room(REPLY_HEAD_LEN_MAX);
-        encode(reply, outcome, out);
+        let Receiving { reservation, verb, terms, reply, key_text } = *receiving;
+        let value_len = reservation.value_len();
+        let outcome = finish_store(cx, reservation, verb, &terms);
+        let key = Key { text: &key_text, is_base64: terms.key_is_base64 };
+        tell_stored(cx, &reply, (key, value_len), outcome, out);
         (TERMINATOR.len(), None)
     }
 
@@ -364,54 +430,64 @@ fn plan<'a>(
 ) -> (usize, Ahead<'a>) {
     let store = &daemon.store;
     let mut used = 0;
-    while batch.len() < len_max {
+    while batch.steps.len() < len_max {
         let rest = &input[used..];
         if let Some(current) = *keys {
-            used += match next_key(rest) {
-                NextKey::Key { key, used: len } => {
-                    push(store, batch, key, Step::Key { key, keys: current }, used + len);
-                    len
-                }
-                NextKey::End { used: len } => {
-                    *keys = None;
-                    let request = Request { command: Command::EndOfKeys, reply: current.reply };
-                    push(store, batch, b"", Step::One(request), used + len);
-                    len
-                }
-            };
+            let (len, has_ended) = plan_key(store, batch, rest, current, used);
+            if has_ended {
+                *keys = None;
+            }
+            used += len;
             continue;
         }
         if *scanned == 0
             && let Some((key, len)) = single_get(rest)
         {
             used += len;
-            push(store, batch, key, Step::Single { key }, used);
+            batch.push(store, key, Step::Single { key }, used);
+            continue;
+        }
+        if *scanned == 0
+            && let Some((request, reply, rest_len)) = plain_set(rest)
+        {
+            let len = rest.len() - rest_len;
+            match announced(daemon, request, &rest[len..]) {
+                Announced::Whole(value) => {
+                    used += len + value.len() + TERMINATOR.len();
+                    batch.push(store, request.key, Step::Put { request, value, quiet: reply.quiet }, used);
+                }
+                Announced::Wanting => return (used, Ahead::Partial),
+                Announced::Apart => return (used + len, Ahead::Value(request, StoreTerms::default(), reply)),
+            }
             continue;
         }
         let Parsed::Complete { used: len, value: line } = parse(rest, scanned) else { return (used, Ahead::Partial) };
         let behind = &rest[len..];
         match line {
-            Line::Keys { touch, reply } => *keys = Some(Keys { touch, reply }),
-            Line::One(request) => {
-                push(store, batch, key_of(&request.command), Step::One(request), used + len);
-                if matches!(request.command, Command::Quit | Command::Abort) {
+            Line::Keys { touch, reply } => *keys = Some(Keys { touch, with_cas: reply.with_cas }),
+            Line::One(Request { command, reply }) => {
+                let step = Step::One { command, quiet: reply.quiet };
+                batch.push(store, key_of(&command), step, used + len);
+                if matches!(command, Command::Quit | Command::Abort) {
                     return (used + len, Ahead::More);
                 }
             }
-            Line::Value(request, reply) => {
-                let whole_len = request.value_len + TERMINATOR.len();
-                let Some(whole) = behind.get(..whole_len) else {
-                    // A short value is waited for, with its line; a long one is received into its chunk.
-                    let wait = request.value_len <= WAIT_VALUE_MAX && !has_bad_terminator(behind, request.value_len);
-                    return if wait { (used, Ahead::Partial) } else { (used + len, Ahead::Value(request, reply)) };
-                };
-                let (value, terminator) = whole.split_at(request.value_len);
-                // What may be refused goes the way of a value in pieces: the same answer, however it comes.
-                if terminator != TERMINATOR || may_be_refused_alone(daemon, request) {
-                    return (used + len, Ahead::Value(request, reply));
+            Line::Meta(request) => {
+                let mut buffer = KeyBuffer::new();
+                let step = Step::Meta(batch.put_aside(More::Meta(request)));
+                batch.push(store, request.key.bytes(&mut buffer), step, used + len);
+            }
+            Line::Value(..) | Line::MetaValue(..) => {
+                let (request, terms, reply) = on_terms(line);
+                match announced(daemon, request, behind) {
+                    Announced::Whole(value) => {
+                        let value_len = value.len() + TERMINATOR.len();
+                        push_put(daemon, batch, (request, terms, reply), value, used + len + value_len);
+                        used += value_len;
+                    }
+                    Announced::Wanting => return (used, Ahead::Partial),
+                    Announced::Apart => return (used + len, Ahead::Value(request, terms, reply)),
                 }
-                push(store, batch, request.key, Step::Put { request, value, reply }, used + len + whole_len);
-                used += whole_len;
             }
             Line::RefusedValue { error, reply, swallow } => {
                 return (used + len, Ahead::Swallow(error, reply, swallow));
@@ -421,6 +497,68 @@ fn plan<'a>(
         used += len;
     }
     (used, Ahead::More)
+}
+
+/// Plans the next key of a get line, or its end; how many bytes that took, and whether it was the end.
+#[inline]
+fn plan_key<'a>(store: &Store, batch: &mut Batch<'a>, rest: &'a [u8], keys: Keys, at: usize) -> (usize, bool) {
+    match next_key(rest) {
+        NextKey::Key { key, used } => {
+            batch.push(store, key, Step::Key { key, keys }, at + used);
+            (used, false)
+        }
+        NextKey::End { used } => {
+            let step = Step::One { command: Command::EndOfKeys, quiet: false };
+            batch.push(store, b"", step, at + used);
+            (used, true)
+        }
+    }
+}
+
+/// How a value that a line has announced is to be dealt with.
+enum Announced<'a> {
+    /// With its line: here it is.
+    Whole(&'a [u8]),
+    /// With its line, when all of it has come.
+    Wanting,
+    /// By itself, as it comes.
+    Apart,
+}
+
+#[inline]
+fn announced<'a>(daemon: &Daemon, request: StoreRequest<'_>, behind: &'a [u8]) -> Announced<'a> {
+    let Some(whole) = behind.get(..request.value_len + TERMINATOR.len()) else {
+        // A short value is waited for, with its line; a long one is received into its chunk.
+        let wait = request.value_len <= WAIT_VALUE_MAX && !has_bad_terminator(behind, request.value_len);
+        return if wait { Announced::Wanting } else { Announced::Apart };
+    };
+    let (value, terminator) = whole.split_at(request.value_len);
+    // What may be refused goes the way of a value in pieces: the same answer, however it comes.
+    if terminator != TERMINATOR || may_be_refused_alone(daemon, request) {
+        return Announced::Apart;
+    }
+    Announced::Whole(value)
+}
+
+/// A value that a line has announced, with its terms: none of its own for most.
+fn on_terms(line: Line<'_>) -> (StoreRequest<'_>, StoreTerms, ReplyShape) {
+    match line {
+        Line::Value(request, reply) => (request, StoreTerms::default(), reply),
+        Line::MetaValue(request, terms, reply) => (request, terms, reply),
+        _ => unreachable!("asked for values only"),
+    }
+}
+
+fn push_put<'a>(
+    daemon: &Daemon,
+    batch: &mut Batch<'a>,
+    (request, terms, reply): (StoreRequest<'a>, StoreTerms, ReplyShape),
+    value: &'a [u8],
+    end: usize,
+) {
+    let mut buffer = KeyBuffer::new();
+    let step = Step::PutOnTerms { request, value, more: batch.put_aside(More::Terms(terms, reply)) };
+    batch.push(&daemon.store, key_text(request, &terms).bytes(&mut buffer), step, end);
 }
 
 /// Whether the bytes behind a line show already that its value is not followed by a terminator.
@@ -435,58 +573,99 @@ fn may_be_refused_alone(daemon: &Daemon, request: StoreRequest<'_>) -> bool {
     extends && request.value_len > daemon.settings.item_len_max / 2
 }
 
-#[inline]
-fn push<'a>(store: &Store, batch: &mut Batch<'a>, key: &[u8], step: Step<'a>, end: usize) {
-    let hash = store.hash(key);
-    store.prefetch_bucket(hash);
-    batch.push(Planned { hash, step, end });
-}
-
 fn key_of<'a>(command: &Command<'a>) -> &'a [u8] {
     match *command {
-        Command::Delete { key } | Command::Arithmetic { key, .. } | Command::Touch { key, .. } => key,
+        Command::Delete { key }
+        | Command::Arithmetic { key, .. }
+        | Command::Touch { key, .. }
+        | Command::Lease { key }
+        | Command::Describe { key } => key,
         _ => b"",
     }
 }
 
-/// Executes one request and encodes its answer, in room made before any lock is taken.
+/// The key as the client wrote it.
 #[inline]
-fn run<O: Out>(cx: &mut Context<'_>, hash: Hash, step: Step<'_>, out: &mut O) -> Option<Stop> {
-    match step {
+fn key_text<'a>(request: StoreRequest<'a>, terms: &StoreTerms) -> Key<'a> {
+    Key { text: request.key, is_base64: terms.key_is_base64 }
+}
+
+/// Executes one request and encodes its answer, in room made before any lock is taken.
+#[inline(always)]
+fn run<O: Out>(cx: &mut Context<'_>, hash: Hash, step: &Step<'_>, more: &[More<'_>], out: &mut O) -> Option<Stop> {
+    match *step {
         Step::Single { key } => {
-            let reply = ReplyShape::default();
-            read_key(cx, hash, key, Keys { touch: None, reply }, out);
-            execute(cx, hash, Command::EndOfKeys, |outcome| encode(reply, outcome, out));
-            None
-        }
-        Step::Key { key, keys } => {
+            let keys = Keys { touch: None, with_cas: false };
             read_key(cx, hash, key, keys, out);
-            None
+            execute(cx, hash, Command::EndOfKeys, |outcome| encode(keys.reply(), outcome, out));
         }
-        Step::Put { request, value, reply } => {
+        Step::Key { key, keys } => read_key(cx, hash, key, keys, out),
+        Step::Put { request, value, quiet } => {
             let outcome = store_whole(cx, hash, request, value);
             out.make_room(REPLY_HEAD_LEN_MAX);
-            encode(reply, outcome, out);
-            None
+            encode(reply_unless(quiet), outcome, out);
         }
-        Step::One(request) => {
-            out.make_room(REPLY_HEAD_LEN_MAX);
-            execute(cx, hash, request.command, |outcome| match outcome {
+        Step::PutOnTerms { request, value, more: at } => {
+            let More::Terms(terms, reply) = &more[at] else { unreachable!("terms were put aside") };
+            let (mut buffer, text) = (KeyBuffer::new(), key_text(request, terms));
+            let request = StoreRequest { key: text.bytes(&mut buffer), ..request };
+            let outcome = store_on_terms(cx, hash, (request, terms), value);
+            tell_stored(cx, reply, (text, value.len()), outcome, out);
+        }
+        Step::Meta(at) => {
+            let More::Meta(request) = &more[at] else { unreachable!("a request was put aside") };
+            run_meta(cx, hash, request, out);
+        }
+        Step::One { command, quiet } => {
+            let is_lease = matches!(command, Command::Lease { .. });
+            out.make_room(REPLY_HEAD_LEN_MAX + if is_lease { PIN_VALUE_MIN } else { 0 });
+            return execute(cx, hash, command, |outcome| match outcome {
                 Outcome::Close => Some(Stop::Close),
                 Outcome::Abort => Some(Stop::Abort),
                 outcome => {
-                    encode(request.reply, outcome, out);
+                    encode(reply_unless(quiet), outcome, out);
                     None
                 }
-            })
+            });
         }
     }
+    None
+}
+
+fn reply_unless(quiet: bool) -> ReplyShape {
+    ReplyShape { quiet, ..ReplyShape::default() }
+}
+
+#[inline(never)]
+fn run_meta<O: Out>(cx: &mut Context<'_>, hash: Hash, request: &MetaRequest<'_>, out: &mut O) {
+    let mut buffer = KeyBuffer::new();
+    let key = request.key.bytes(&mut buffer);
+    out.make_room(REPLY_HEAD_LEN_MAX + if request.reply.value { PIN_VALUE_MIN } else { 0 });
+    execute_meta(cx, (hash, key), &request.command, |outcome| meta::encode(request, outcome, out));
+}
+
+/// Answers a storage command. Of the key and the length of what was to be stored only a meta command is told.
+#[inline]
+fn tell_stored<O: Out>(
+    cx: &Context<'_>,
+    reply: &ReplyShape,
+    (key, value_len): (Key<'_>, usize),
+    outcome: Outcome<'_>,
+    out: &mut O,
+) {
+    out.make_room(REPLY_HEAD_LEN_MAX);
+    let Some(shape) = &reply.meta else { return encode(*reply, outcome, out) };
+    let receipt = match outcome {
+        Outcome::Stored | Outcome::StoredStale => cx.local.last_written(),
+        _ => Receipt { value_len, ..Receipt::default() },
+    };
+    meta::encode_stored(shape, Echo { key, opaque: reply.opaque.bytes() }, &outcome, receipt, out);
 }
 
 #[inline]
 fn read_key<O: Out>(cx: &mut Context<'_>, hash: Hash, key: &[u8], keys: Keys, out: &mut O) {
     out.make_room(PIN_VALUE_MIN + REPLY_HEAD_LEN_MAX);
-    execute(cx, hash, Command::Get { key, touch: keys.touch }, |outcome| encode(keys.reply, outcome, out));
+    execute(cx, hash, Command::Get { key, touch: keys.touch }, |outcome| encode(keys.reply(), outcome, out));
 }
 
 fn answer<O: Out>(reply: ReplyShape, error: WireError, out: &mut O) {

@@ -336,7 +336,7 @@ impl Arena {
 
     /// Writes `bytes` over a linked item's value from `offset` on, in place. The caller holds the bucket (`_guard`) and has
     /// made sure that the chunk has room; the value is one nobody can have pinned.
-    #[inline]
+    #[inline(always)]
     pub(super) fn overwrite<G>(&self, _guard: &mut G, id: ItemId, chunk_len: usize, offset: usize, bytes: &[u8]) {
         let start = self.header_len() + self.header(id).key_len() + offset;
         assert!(start + bytes.len() <= chunk_len, "an in-place write stays in its chunk");

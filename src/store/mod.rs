@@ -29,6 +29,7 @@ mod item;
 mod large;
 mod locks;
 mod lru;
+mod meta;
 mod moves;
 mod pages;
 mod queues;
@@ -44,13 +45,15 @@ pub use audit::Census;
 pub use chores::{ChoresSummary, ClassSet, CrawlRefused, ReassignRefused};
 pub use expiry::Deadline;
 pub use hash::Hash;
+pub use meta::{Invalidation, Leased, Lifetimes, MetaView, Place, Reading, Receipt, Step};
 pub use moves::ClassSample;
 pub use queues::ClassCounts;
-pub use reassign::{PageMove, Step};
+pub use reassign::{PageMove, Progress};
 pub use resize::Shrinking;
 pub use sizes::ClassId;
 pub use sweep::{Crawl, Crawled, SweepCursor, Swept};
-pub use write::{Condition, Draft, Refused, Reservation, Side, Stored};
+pub use table::Marks;
+pub use write::{Condition, Draft, Refused, Reservation, Side, Stored, Terms};
 
 use crate::clock::Now;
 use crate::limits::{ACCESS_LAG_SECS, CAS_BLOCK, MEMORY_GROWTH_MAX};
@@ -92,7 +95,8 @@ pub struct StoreConfig {
     pub lru: LruMode,
     /// What is tuned of it, at first.
     pub lru_tuning: LruTuning,
-    /// For tests that must be repeatable: the hash's seed; none in production, where it is drawn at start-up.
+    /// For tests that must be repeatable: the hash's seed; CAS numbers then begin where they always do. None in production, where both
+    /// are drawn at start-up.
     pub hash_seed: Option<u64>,
 }
 
@@ -167,6 +171,8 @@ pub struct Local {
     cas: (u64, u64),
     /// Items linked less items unlinked that the shared count does not know of.
     item_delta: i64,
+    /// What the last item that this thread wrote was given.
+    last: Receipt,
 }
 
 /// An item as a reader sees it.
@@ -317,7 +323,7 @@ impl Store {
             chores: Chores::default(),
             classes,
             wants: Wants::default(),
-            cas: CachePadded::new(AtomicU64::new(first_cas())),
+            cas: CachePadded::new(AtomicU64::new(if config.hash_seed.is_some() { CAS_SEEDED } else { first_cas() })),
             item_count: CachePadded::new(AtomicI64::new(0)),
             flush: Flush::default(),
         };
@@ -327,7 +333,7 @@ impl Store {
     /// One thread's part. `stats` must be the thread's own block.
     #[must_use]
     pub fn local(&self, stats: Arc<CachePadded<Block>>) -> Local {
-        Local { stats, inner: Arc::clone(&self.inner), cas: (0, 0), item_delta: 0 }
+        Local { stats, inner: Arc::clone(&self.inner), cas: (0, 0), item_delta: 0, last: Receipt::default() }
     }
 
     /// A key's hash; computed once per request and handed to everything else.
@@ -368,16 +374,15 @@ impl Store {
         };
         let (id, at) = (slot.id(), inner.moment(now));
         if let Some(death) = inner.death(id, at) {
-            match death {
-                Death::Expired => local.stats.get_expired.add(1),
-                Death::Flushed => local.stats.get_flushed.add(1),
-            }
-            inner.bury(local, guard, slot);
+            inner.bury_read(local, guard, slot, death);
+            return with(None);
+        }
+        if slot.meta().has(Marks::LEASE) {
+            drop(guard);
             return with(None);
         }
         if let Some(deadline) = touch {
-            inner.arena.header(id).set_deadline(deadline.0);
-            inner.arena.note_deadline(id, deadline.0);
+            inner.set_deadline(id, deadline);
         }
         inner.note_read(slot, id, at);
         with(Some(self.view(&guard, id)))
@@ -414,8 +419,7 @@ impl Store {
         let guard = inner.table.lock(hash);
         let at = inner.moment(now);
         let Some(slot) = inner.find_live(&guard, hash, key, at) else { return false };
-        inner.arena.header(slot.id()).set_deadline(deadline.0);
-        inner.arena.note_deadline(slot.id(), deadline.0);
+        inner.set_deadline(slot.id(), deadline);
         inner.note_read(slot, slot.id(), at);
         true
     }
@@ -425,7 +429,7 @@ impl Store {
         let inner = &*self.inner;
         let guard = inner.table.lock(hash);
         let Some(slot) = inner.find(&guard, hash, key) else { return false };
-        let alive = !inner.is_dead(slot.id(), inner.moment(now));
+        let alive = inner.is_alive(slot, inner.moment(now));
         inner.bury(local, guard, slot);
         alive
     }
@@ -603,7 +607,13 @@ impl Inner {
 
     /// The slot of a key whose item is alive.
     fn find_live<'t>(&'t self, guard: &BucketGuard<'t>, hash: Hash, key: &[u8], at: Moment) -> Option<Slot<'t>> {
-        self.find(guard, hash, key).filter(|slot| !self.is_dead(slot.id(), at))
+        self.find(guard, hash, key).filter(|slot| self.is_alive(*slot, at))
+    }
+
+    /// Whether there is an item for whoever asks by its key: not dead, and not the place of one that is being made.
+    #[inline]
+    fn is_alive(&self, slot: Slot<'_>, at: Moment) -> bool {
+        !slot.meta().has(Marks::LEASE) && !self.is_dead(slot.id(), at)
     }
 
     /// The present; to be asked for under the bucket of the item that is looked at. A thread whose clock is behind the
@@ -653,6 +663,15 @@ impl Inner {
         self.queueing_class(self.class_of(id), self.sizes.is_large(shape))
     }
 
+    /// Removes an item that was found dead by a reader.
+    fn bury_read<'t>(&'t self, local: &mut Local, guard: BucketGuard<'t>, slot: Slot<'t>, death: Death) {
+        match death {
+            Death::Expired => local.stats.get_expired.add(1),
+            Death::Flushed => local.stats.get_flushed.add(1),
+        }
+        self.bury(local, guard, slot);
+    }
+
     /// Removes an item, and with it the guard.
     fn bury<'t>(&'t self, local: &mut Local, mut guard: BucketGuard<'t>, slot: Slot<'t>) {
         let id = slot.id();
@@ -685,6 +704,13 @@ impl Inner {
 }
 
 impl Local {
+    /// What the last item that this thread stored or changed was given.
+    #[inline]
+    #[must_use]
+    pub fn last_written(&self) -> Receipt {
+        self.last
+    }
+
     /// A CAS number that is unique and greater than `old`.
     #[inline]
     fn next_cas(&mut self, old: u64) -> u64 {
@@ -721,6 +747,9 @@ impl Drop for Local {
 pub(crate) fn test_class(number: u8) -> ClassId {
     ClassId(number)
 }
+
+/// Where CAS numbers begin in a test that must be repeatable.
+const CAS_SEEDED: u64 = 1 << 20;
 
 /// Where CAS numbers begin: so that a number seen before a restart is not given again after it, they start from the time, with
 /// room for 16 million a second, and stay below 2^53 until 2041 for clients that keep numbers as doubles.

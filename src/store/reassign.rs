@@ -48,7 +48,7 @@ pub struct PageMove {
 
 /// How a step has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Step {
+pub enum Progress {
     /// There is nothing left to do.
     Done,
     /// There is more to do.
@@ -67,14 +67,14 @@ impl Store {
     }
 
     /// Goes on with it, for a bounded time.
-    pub fn step_reassign(&self, local: &mut Local, page_move: &mut PageMove, now: Now) -> Step {
+    pub fn step_reassign(&self, local: &mut Local, page_move: &mut PageMove, now: Now) -> Progress {
         let inner = &*self.inner;
         let to = page_move.asked.to;
         if to.is_some() {
             inner.pool.keep_for(to);
         }
         let step = inner.step_reassign(local, page_move, inner.moment(now));
-        if step == Step::Done {
+        if step == Progress::Done {
             inner.pool.keep_for(None);
             inner.chores.board().moving = false;
         }
@@ -83,28 +83,28 @@ impl Store {
 }
 
 impl Inner {
-    fn step_reassign(&self, local: &mut Local, page_move: &mut PageMove, at: Moment) -> Step {
+    fn step_reassign(&self, local: &mut Local, page_move: &mut PageMove, at: Moment) -> Progress {
         let Asked { from, to } = page_move.asked;
         if let Some(from) = from {
-            let Some(page) = page_move.page.or_else(|| self.begin_emptying(from)) else { return Step::Done };
+            let Some(page) = page_move.page.or_else(|| self.begin_emptying(from)) else { return Progress::Done };
             let page = page_move.page.insert(page);
             match self.empty_slice(local, page, at) {
-                Emptied::More => return Step::More,
-                Emptied::Held => return Step::Held,
+                Emptied::More => return Progress::More,
+                Emptied::Held => return Progress::Held,
                 Emptied::Gone => page_move.page = None,
             }
         }
         let Some(to) = to else {
             local.stats.slabs_moved.add(1);
-            return Step::Done;
+            return Progress::Done;
         };
         if self.give_page(to) {
             local.stats.slabs_moved.add(1);
-            return Step::Done;
+            return Progress::Done;
         }
         // Somebody was quicker, or has left the class no other page.
         let spare = from.is_some_and(|from| self.class(from).lock().state.page_count > 1);
-        if spare { Step::More } else { Step::Done }
+        if spare { Progress::More } else { Progress::Done }
     }
 
     /// Begins to empty the class's page with the least in it.

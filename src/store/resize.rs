@@ -10,7 +10,7 @@
 //! Two set the limit: the operator (`-m`, `cache_memlimit`), and the bound on the whole process (`--memory-max`); the lower one counts.
 
 use super::expiry::Moment;
-use super::reassign::{Emptied, Emptying, Step};
+use super::reassign::{Emptied, Emptying, Progress};
 use super::sizes::ClassId;
 use super::{Inner, Local, Store};
 use crate::clock::Now;
@@ -67,7 +67,7 @@ impl Store {
     }
 
     /// Gives back some of what is beyond the limit, in a bounded time.
-    pub fn step_shrink(&self, local: &mut Local, shrinking: &mut Shrinking, now: Now) -> Step {
+    pub fn step_shrink(&self, local: &mut Local, shrinking: &mut Shrinking, now: Now) -> Progress {
         let inner = &*self.inner;
         if let Some(page) = inner.pool.take_beyond() {
             if !std::mem::replace(&mut shrinking.gave, true) {
@@ -75,7 +75,7 @@ impl Store {
             }
             inner.arena.let_go(page);
             inner.pool.give_gone(page);
-            return Step::More;
+            return Progress::More;
         }
         if inner.pool.excess() == 0 {
             shrinking.page = None;
@@ -83,15 +83,15 @@ impl Store {
                 shrinking.gave = false;
                 inner.arena.allow_huge(true);
             }
-            return Step::Done;
+            return Progress::Done;
         }
         let at = inner.moment(now);
         let page = shrinking.page.or_else(|| inner.begin_emptying(inner.least_missed(at)?));
-        let Some(mut page) = page else { return Step::Held };
+        let Some(mut page) = page else { return Progress::Held };
         let emptied = inner.empty_slice(local, &mut page, at);
         // One in which something is held is left alone: it comes back by itself, and another can go meanwhile.
         shrinking.page = (emptied == Emptied::More).then_some(page);
-        if emptied == Emptied::Held { Step::Held } else { Step::More }
+        if emptied == Emptied::Held { Progress::Held } else { Progress::More }
     }
 }
 

@@ -51,13 +51,15 @@ pub(super) struct Bucket {
 
 const _: () = assert!(size_of::<Bucket>() == 64 && BUCKET_SLOTS == 8);
 
-/// What a slot knows of its item beside the tag.
+/// What a slot knows of its item beside the tag: frequency (2 bits), whether it has been read, and [`Marks`] (4 bits). One bit is free.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Meta(u8);
 
 impl Meta {
     const FREQUENCY_MAX: u8 = 3;
     const FETCHED: u8 = 1 << 2;
+    /// Where [`Marks`] are.
+    const MARKS: u8 = 0b1111 << 3;
 
     /// Uses since the item was linked or last looked at for eviction, up to 3.
     pub(super) fn frequency(self) -> u8 {
@@ -89,11 +91,74 @@ impl Meta {
         Self(self.0 & !Self::FREQUENCY_MAX)
     }
 
-    /// Stored anew: used once, not read.
-    pub(super) fn restored(self) -> Self {
-        Self(self.used().0 & !Self::FETCHED)
+    /// Stored anew: used once more, not read, and marked so.
+    pub(super) fn restored(self, marks: Marks) -> Self {
+        Self(self.used().0 & Self::FREQUENCY_MAX | marks.0)
+    }
+
+    pub(super) fn marks(self) -> Marks {
+        Marks(self.0 & Self::MARKS)
+    }
+
+    pub(super) fn has(self, marks: Marks) -> bool {
+        self.0 & marks.0 != 0
+    }
+
+    pub(super) fn with(self, marks: Marks) -> Self {
+        Self(self.0 | marks.0)
+    }
+
+    pub(super) fn without(self, marks: Marks) -> Self {
+        Self(self.0 & !marks.0)
     }
 }
+
+/// What the meta commands and leases note on an item. A store clears them all, unless it says otherwise.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Marks(u8);
+
+impl Marks {
+    /// None.
+    pub const NONE: Self = Self(0);
+
+    /// Known to be outdated, and good enough until somebody has a new value.
+    pub const STALE: Self = Self(1 << 3);
+
+    /// Somebody has been told to make a new value.
+    pub const TOKEN_SENT: Self = Self(1 << 4);
+
+    /// The key was given in base64, and so is told.
+    pub const KEY_BASE64: Self = Self(1 << 5);
+
+    /// No item to anybody but the lease verbs: the place of a value that somebody is making.
+    pub const LEASE: Self = Self(1 << 6);
+
+    /// Read by the same command that made it.
+    pub(super) const FETCHED: Self = Self(Meta::FETCHED);
+
+    /// Whether any of those is among them.
+    #[must_use]
+    pub const fn has(self, those: Self) -> bool {
+        self.0 & those.0 != 0
+    }
+
+    /// These and those.
+    #[must_use]
+    pub const fn and(self, others: Self) -> Self {
+        Self(self.0 | others.0)
+    }
+
+    /// These, as far as they are among those.
+    #[must_use]
+    pub const fn only(self, those: Self) -> Self {
+        Self(self.0 & those.0)
+    }
+}
+
+const _: () = assert!(
+    Meta::MARKS == Marks::STALE.0 | Marks::TOKEN_SENT.0 | Marks::KEY_BASE64.0 | Marks::LEASE.0
+        && Meta::MARKS & (Meta::FREQUENCY_MAX | Meta::FETCHED) == 0
+);
 
 /// What a ghost remembers beside its key: which queue its item was evicted from, and when, by that queue's own time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -803,6 +868,6 @@ mod tests {
         assert_eq!((meta.frequency(), meta.is_fetched()), (3, true));
         assert_eq!((meta.rested().frequency(), meta.rested().is_fetched()), (0, true));
         assert_eq!((meta.tired().frequency(), meta.rested().tired()), (2, meta.rested()));
-        assert!(!meta.restored().is_fetched());
+        assert!(!meta.restored(Marks::NONE).is_fetched());
     }
 }

@@ -10,13 +10,15 @@
 //!
 //! Whatever was true of the bucket before it was let go is looked at again. Dropping a [`Reservation`] gives its chunk back.
 
+use super::arena::ItemId;
 use super::expiry::Moment;
 use super::hash::Hash;
 use super::item::{Chunk, Linked, Segment, piece_ids_len};
+use super::meta::{Lifetimes, Receipt};
 use super::pages::Class;
 use super::queues::Returned;
 use super::sizes::{ClassId, ItemShape};
-use super::table::{BucketGuard, Ghost, Meta, Slot};
+use super::table::{BucketGuard, Ghost, Marks, Meta, Slot};
 use super::{Deadline, Inner, Local, Store};
 use crate::clock::Now;
 use crate::limits::KEY_LEN_MAX;
@@ -33,6 +35,19 @@ pub struct Draft<'a> {
     pub flags: u32,
     /// When it dies.
     pub deadline: Deadline,
+    /// Its CAS number, if the client chooses it.
+    pub cas: Option<u64>,
+    /// What is noted on it.
+    pub marks: Marks,
+}
+
+impl<'a> Draft<'a> {
+    /// With a CAS number of the store's own and nothing noted.
+    #[inline]
+    #[must_use]
+    pub fn new(key: (Hash, &'a [u8]), flags: u32, deadline: Deadline) -> Self {
+        Self { key, flags, deadline, cas: None, marks: Marks::NONE }
+    }
 }
 
 /// When to store.
@@ -46,6 +61,22 @@ pub enum Condition {
     Present,
     /// If the key is there and has this CAS number (never, with `-C`).
     Cas(u64),
+    /// The same, or a lower one: what is stored then is stale, and keeps the lifetime and the winner of what was there.
+    CasOrStale(u64),
+    /// If the key is not there, and is nobody's lease.
+    Unleased,
+    /// If somebody has a lease on the key or won its refill, and it has this CAS number; or it is stale and has a higher one: then
+    /// as for [`Condition::CasOrStale`].
+    Leased(u64),
+}
+
+/// Under which terms a value is changed that is there.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Terms {
+    /// If it has this CAS number.
+    pub compare: Option<u64>,
+    /// The CAS number it is given, if the client chooses it.
+    pub cas: Option<u64>,
 }
 
 /// Where to add to a value.
@@ -60,11 +91,11 @@ pub enum Side {
 /// Where an item goes.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Place {
-    shape: ItemShape,
+    pub(super) shape: ItemShape,
     /// Of its chunk, or of a large item's head.
-    class: ClassId,
+    pub(super) class: ClassId,
     /// In pieces.
-    large: bool,
+    pub(super) large: bool,
 }
 
 /// What became of a store.
@@ -72,6 +103,8 @@ pub(super) struct Place {
 pub enum Stored {
     /// Stored.
     Stored,
+    /// Stored, and stale from the first.
+    StoredStale,
     /// The condition did not hold.
     NotStored,
     /// Another CAS number than asked for.
@@ -102,6 +135,8 @@ pub struct Reservation {
     shape: ItemShape,
     flags: u32,
     deadline: Deadline,
+    cas: Option<u64>,
+    marks: Marks,
     /// Bytes of the value that have come. <= shape.value_len.
     filled: usize,
 }
@@ -135,6 +170,12 @@ impl Reservation {
     #[must_use]
     pub fn missing_len(&self) -> usize {
         self.shape.value_len - self.filled
+    }
+
+    /// Bytes of the whole value.
+    #[must_use]
+    pub fn value_len(&self) -> usize {
+        self.shape.value_len
     }
 
     /// All of the value has come.
@@ -186,6 +227,11 @@ impl Reservation {
         }
     }
 
+    fn draft<'k>(&self, key: &'k [u8]) -> Draft<'k> {
+        let (flags, deadline) = (self.flags, self.deadline);
+        Draft { key: (self.hash, key), flags, deadline, cas: self.cas, marks: self.marks }
+    }
+
     fn body(&mut self) -> &mut [u8] {
         let chunk = self.chunk.as_mut().expect("a reservation has its chunk until it is committed");
         self.inner.body(chunk)
@@ -208,10 +254,27 @@ impl Drop for Reservation {
 }
 
 impl Store {
+    /// [`Store::put`] for all callers but the most frequent one, into which that is compiled.
+    ///
+    /// # Errors
+    /// The same.
+    #[inline(never)]
+    pub fn put_apart(
+        &self,
+        local: &mut Local,
+        draft: Draft<'_>,
+        condition: Condition,
+        value: &[u8],
+        now: Now,
+    ) -> Result<Stored, Refused> {
+        self.put(local, draft, condition, value, now)
+    }
+
     /// Stores a value that is at hand.
     ///
     /// # Errors
     /// [`Refused`]; an item that was there stays.
+    #[inline(always)]
     pub fn put(
         &self,
         local: &mut Local,
@@ -230,24 +293,35 @@ impl Store {
         loop {
             let mut guard = inner.table.lock(hash);
             let (slot, at) = (inner.find(&guard, hash, key), inner.moment(now));
-            if let Some(outcome) = inner.unmet(condition, slot, at) {
-                drop(guard);
-                inner.give_back(chunk);
-                return Ok(outcome);
-            }
+            let stored = match inner.decide(condition, slot, at) {
+                Ok(stored) => stored,
+                Err(outcome) => {
+                    drop(guard);
+                    inner.give_back(chunk);
+                    return Ok(outcome);
+                }
+            };
+            let stale;
+            let draft = if stored == Stored::StoredStale {
+                stale = inner.stale_draft(slot, draft);
+                &stale
+            } else {
+                &draft
+            };
             if let Some(slot) = slot
                 && inner.fits_in_place(slot, class, value.len())
             {
                 inner.replace_in_place(local, &mut guard, slot, draft, value, at);
                 drop(guard);
                 inner.give_back(chunk);
-                return Ok(Stored::Stored);
+                return Ok(stored);
             }
             if let Some(mut chunk) = inner.usable(chunk.take(), class) {
                 let body = inner.body(&mut chunk);
                 body[..key.len()].copy_from_slice(key);
                 body[key.len()..key.len() + value.len()].copy_from_slice(value);
-                return inner.link(local, guard, slot, chunk, shape, draft, at);
+                inner.link(local, guard, slot, chunk, shape, draft, at)?;
+                return Ok(stored);
             }
             drop(guard);
             chunk = Some(inner.chunk_for(local, class, now)?);
@@ -277,6 +351,8 @@ impl Store {
             shape,
             flags: draft.flags,
             deadline: draft.deadline,
+            cas: draft.cas,
+            marks: draft.marks,
             filled: 0,
         };
         reservation.body()[..key.len()].copy_from_slice(key);
@@ -297,17 +373,33 @@ impl Store {
         condition: Condition,
         now: Now,
     ) -> Result<Stored, Refused> {
+        self.try_commit(local, &mut reservation, condition, now)
+    }
+
+    /// The same, which leaves the reservation as it is if the condition does not hold.
+    fn try_commit(
+        &self,
+        local: &mut Local,
+        reservation: &mut Reservation,
+        condition: Condition,
+        now: Now,
+    ) -> Result<Stored, Refused> {
         assert!(reservation.is_complete(), "a value is linked whole");
         assert!(Arc::ptr_eq(&self.inner, &reservation.inner), "a reservation of another store");
         let inner = &*self.inner;
         let key = reservation.key();
         let guard = inner.table.lock(reservation.hash);
         let (slot, at) = (inner.find(&guard, reservation.hash, &key), inner.moment(now));
-        if let Some(outcome) = inner.unmet(condition, slot, at) {
-            drop(guard);
-            return Ok(outcome);
+        let draft = reservation.draft(&key);
+        match inner.decide(condition, slot, at) {
+            Ok(stored) => {
+                let is_stale = stored == Stored::StoredStale;
+                let draft = if is_stale { inner.stale_draft(slot, draft) } else { draft };
+                inner.link_reservation(local, guard, slot, reservation, &draft, at)?;
+                Ok(stored)
+            }
+            Err(outcome) => Ok(outcome),
         }
-        inner.link_reservation(local, guard, slot, &mut reservation, &key, at)
     }
 
     /// Links a filled reservation in the place of its key's item if that `is` still the one; none if it is another.
@@ -329,7 +421,9 @@ impl Store {
                 Ok(Some(Stored::NotStored))
             }
             Some(found) if is(Linked::vouched(found.id(), &guard)) => {
-                inner.link_reservation(local, guard, slot, &mut reservation, &key, at).map(Some)
+                let draft = reservation.draft(&key);
+                inner.link_reservation(local, guard, slot, &mut reservation, &draft, at)?;
+                Ok(Some(Stored::Stored))
             }
             Some(_) => {
                 drop(guard);
@@ -338,7 +432,7 @@ impl Store {
         }
     }
 
-    /// Adds a filled reservation's value to the one that is there.
+    /// Adds a filled reservation's value to the one that is there. If there is none it becomes the value, if `or_create` says so.
     ///
     /// # Errors
     /// As [`Store::extend`].
@@ -346,17 +440,28 @@ impl Store {
         &self,
         local: &mut Local,
         mut reservation: Reservation,
-        side: Side,
+        (side, or_create): (Side, bool),
+        terms: Terms,
         now: Now,
     ) -> Result<Stored, Refused> {
         let (hash, key) = (reservation.hash, reservation.key());
-        match reservation.parts()[..] {
-            [value] => self.extend(local, (hash, &key), side, value, now),
-            ref parts => self.extend_large(local, (hash, &key), side, parts, now),
+        loop {
+            let stored = match reservation.parts()[..] {
+                [value] => self.extend(local, (hash, &key), side, value, terms, now),
+                ref parts => self.extend_large(local, (hash, &key), side, parts, terms, now),
+            };
+            if !or_create || stored != Ok(Stored::NotStored) {
+                return stored;
+            }
+            // Not stored means that somebody else has created it in between.
+            let created = self.try_commit(local, &mut reservation, Condition::Absent, now);
+            if created != Ok(Stored::NotStored) {
+                return created;
+            }
         }
     }
 
-    /// Adds to a value, keeping its flags and lifetime.
+    /// Adds to a value, keeping its flags and lifetime; nothing that was noted on it but how its key was given.
     ///
     /// # Errors
     /// [`Refused`] if the whole is too large or has no chunk; the item stays as it was.
@@ -366,6 +471,7 @@ impl Store {
         (hash, key): (Hash, &[u8]),
         side: Side,
         bytes: &[u8],
+        terms: Terms,
         now: Now,
     ) -> Result<Stored, Refused> {
         let inner = &*self.inner;
@@ -379,20 +485,26 @@ impl Store {
                 return Ok(Stored::NotStored);
             };
             let id = slot.id();
+            if !inner.has_cas(id, terms.compare) {
+                drop(guard);
+                inner.give_back(spare);
+                return Ok(Stored::Exists);
+            }
             let header = inner.arena.header(id);
-            let (old_len, draft) = (header.value_len(), inner.draft_of(slot, (hash, key)));
+            let (old_len, draft) = (header.value_len(), inner.draft_of(slot, (hash, key), terms.cas));
+            let draft = Draft { marks: draft.marks.only(Marks::KEY_BASE64), ..draft };
             let new_len = old_len + bytes.len();
             let place = inner.place_for(key.len(), new_len, draft.flags);
             let Ok(Place { shape, class, large: false }) = place else {
                 drop(guard);
                 inner.give_back(spare);
-                return place.and_then(|_| self.extend_large(local, (hash, key), side, &[bytes], now));
+                return place.and_then(|_| self.extend_large(local, (hash, key), side, &[bytes], terms, now));
             };
             if side == Side::Append && inner.fits_in_place(slot, class, new_len) {
                 let chunk_len = inner.sizes.chunk_len(class);
                 inner.arena.overwrite(&mut guard, id, chunk_len, old_len, bytes);
                 header.set_value_len(new_len);
-                inner.changed_in_place(local, slot, bytes.len() as u64, 0, at);
+                inner.changed_in_place(local, slot, &draft, (bytes.len(), 0), at);
                 drop(guard);
                 inner.give_back(spare);
                 return Ok(Stored::Stored);
@@ -406,16 +518,18 @@ impl Store {
                     rest[..part.len()].copy_from_slice(part);
                     rest = &mut rest[part.len()..];
                 }
-                return inner.link(local, guard, Some(slot), chunk, shape, draft, at);
+                inner.link(local, guard, Some(slot), chunk, shape, &draft, at)?;
+                return Ok(Stored::Stored);
             }
             drop(guard);
             spare = Some(inner.chunk_for(local, class, now)?);
         }
     }
 
-    /// Rewrites a value from what it is: `with` is given it and returns up to 20 bytes for its beginning and something of its own.
-    /// A shorter one is padded with blanks to the old length, a longer one makes the value longer. Keeps flags and lifetime.
-    /// None if the key is not there. A value in pieces is shown as empty.
+    /// Rewrites a value from what it is: `with` is given it and its CAS number and returns up to 20 bytes for its beginning and something of its own.
+    /// A shorter one is padded with blanks to the old length, a longer one makes the value longer. Keeps flags, what is noted on
+    /// it, and the lifetime, unless `lifetimes` change it; the CAS number is the client's if it chose one. None if the key is not there. A value in pieces is shown as
+    /// empty.
     ///
     /// # Errors
     /// What `with` returns as such, with the item as it was; [`Refused`] inside if there is no chunk for a longer value.
@@ -423,8 +537,9 @@ impl Store {
         &self,
         local: &mut Local,
         (hash, key): (Hash, &[u8]),
+        (cas, lifetimes): (Option<u64>, Lifetimes),
         now: Now,
-        with: impl Fn(&[u8]) -> Result<(ArrayVec<u8, 20>, T), E>,
+        with: impl Fn(&[u8], u64) -> Result<(ArrayVec<u8, 20>, T), E>,
     ) -> Result<Option<T>, E> {
         let inner = &*self.inner;
         let mut spare: Option<Chunk> = None;
@@ -438,12 +553,15 @@ impl Store {
             let in_pieces = inner.sizes.is_large(inner.arena.shape_of(item));
             let old = if in_pieces { &[] } else { inner.arena.value(item) };
             let old_len = old.len();
-            let (new, told) = match with(old) {
+            let (new, told) = match with(old, inner.arena.cas(id)) {
                 Ok(new) => new,
                 Err(error) => break Err(error),
             };
             let new_len = old_len.max(new.len());
-            let draft = inner.draft_of(slot, (hash, key));
+            let lived = lifetimes.apply(Deadline(inner.arena.header(id).deadline()), false, now);
+            let draft = inner.draft_of(slot, (hash, key), cas);
+            let fetched = if slot.meta().is_fetched() { Marks::FETCHED } else { Marks::NONE };
+            let draft = Draft { deadline: lived.deadline, marks: draft.marks.and(fetched), ..draft };
             let (shape, class) = match inner.place_for(key.len(), new_len, draft.flags) {
                 Ok(Place { shape, class, large: false }) => (shape, class),
                 Ok(_) => break Err(Refused::TooLarge.into()),
@@ -456,7 +574,9 @@ impl Store {
                     inner.arena.overwrite(&mut guard, id, chunk_len, blank, b" ");
                 }
                 inner.arena.header(id).set_value_len(new_len);
-                inner.changed_in_place(local, slot, new_len as u64, old_len as u64, at);
+                inner.set_deadline(id, draft.deadline);
+                inner.changed_in_place(local, slot, &draft, (new_len, old_len), at);
+                local.last.ttl = lived.shown;
                 break Ok(Some(told));
             }
             if let Some(mut chunk) = inner.usable(spare.take(), class) {
@@ -465,8 +585,9 @@ impl Store {
                 let value = &mut body[key.len()..key.len() + new_len];
                 value[..new.len()].copy_from_slice(&new);
                 value[new.len()..].fill(b' ');
-                let linked = inner.link(local, guard, Some(slot), chunk, shape, draft, at);
-                return linked.map(|_| Some(told)).map_err(E::from);
+                inner.link(local, guard, Some(slot), chunk, shape, &draft, at)?;
+                local.last.ttl = lived.shown;
+                return Ok(Some(told));
             }
             drop(guard);
             match inner.chunk_for(local, class, now) {
@@ -482,14 +603,14 @@ impl Store {
 impl Inner {
     /// The key and value bytes of an unlinked chunk.
     #[inline]
-    fn body<'c>(&'c self, chunk: &'c mut Chunk) -> &'c mut [u8] {
+    pub(super) fn body<'c>(&'c self, chunk: &'c mut Chunk) -> &'c mut [u8] {
         let chunk_len = self.sizes.chunk_len(chunk.class());
         self.arena.body(chunk, chunk_len)
     }
 
     /// Shape and class of an item.
     #[inline]
-    fn place_for(&self, key_len: usize, value_len: usize, flags: u32) -> Result<Place, Refused> {
+    pub(super) fn place_for(&self, key_len: usize, value_len: usize, flags: u32) -> Result<Place, Refused> {
         debug_assert!((1..=KEY_LEN_MAX).contains(&key_len), "a key length of zero says that a chunk is no item");
         if value_len > self.config.item_len_max {
             return Err(Refused::TooLarge);
@@ -515,10 +636,9 @@ impl Inner {
         guard: BucketGuard<'t>,
         slot: Option<Slot<'t>>,
         reservation: &mut Reservation,
-        key: &[u8],
+        draft: &Draft<'_>,
         at: Moment,
-    ) -> Result<Stored, Refused> {
-        let draft = Draft { key: (reservation.hash, key), flags: reservation.flags, deadline: reservation.deadline };
+    ) -> Result<(), Refused> {
         if reservation.large {
             reservation.join_pieces();
         }
@@ -526,39 +646,44 @@ impl Inner {
         self.link(local, guard, slot, chunk, reservation.shape, draft, at)
     }
 
-    /// What to answer if the condition does not hold.
+    /// Whether the condition holds, and if so as what to store.
     #[inline]
-    fn unmet(&self, condition: Condition, slot: Option<Slot<'_>>, at: Moment) -> Option<Stored> {
-        if condition == Condition::Always {
-            return None;
-        }
-        let live = slot.filter(|slot| !self.is_dead(slot.id(), at));
+    fn decide(&self, condition: Condition, slot: Option<Slot<'_>>, at: Moment) -> Result<Stored, Stored> {
+        if condition == Condition::Always { Ok(Stored::Stored) } else { self.decide_unusual(condition, slot, at) }
+    }
+
+    fn decide_unusual(&self, condition: Condition, slot: Option<Slot<'_>>, at: Moment) -> Result<Stored, Stored> {
+        let live = slot.filter(|slot| self.is_alive(*slot, at));
         match (condition, live) {
-            (Condition::Absent, Some(_)) | (Condition::Present, None) => Some(Stored::NotStored),
-            (Condition::Cas(_), None) => Some(Stored::NotFound),
+            (Condition::Absent, Some(_)) | (Condition::Present, None) => Err(Stored::NotStored),
+            (Condition::Cas(_) | Condition::CasOrStale(_), None) => Err(Stored::NotFound),
             // With `-C` no number is right, as in memcached.
-            (Condition::Cas(wanted), Some(slot)) => {
-                (!self.arena.has_cas() || self.arena.cas(slot.id()) != wanted).then_some(Stored::Exists)
+            (Condition::Cas(wanted), Some(slot)) if !self.has_cas(slot.id(), Some(wanted)) => Err(Stored::Exists),
+            (Condition::CasOrStale(wanted), Some(slot)) if !self.has_cas(slot.id(), Some(wanted)) => {
+                let is_lower = wanted != 0 && wanted < self.arena.cas(slot.id());
+                if is_lower { Ok(Stored::StoredStale) } else { Err(Stored::Exists) }
             }
-            _ => None,
+            (Condition::Unleased | Condition::Leased(_), _) => self.decide_leased(condition, slot, at),
+            _ => Ok(Stored::Stored),
         }
     }
 
     /// Whether a value of this length, for which `class` was chosen, can be written over the item's: same class, and both
     /// short, so that nobody can have it pinned.
     #[inline]
-    fn fits_in_place(&self, slot: Slot<'_>, class: ClassId, value_len: usize) -> bool {
+    pub(super) fn fits_in_place(&self, slot: Slot<'_>, class: ClassId, value_len: usize) -> bool {
         let id = slot.id();
         let pin_min = self.arena.pin_value_min();
         value_len < pin_min && self.arena.header(id).value_len() < pin_min && self.class_of(id).id == class
     }
 
+    #[inline(always)]
     fn replace_in_place(
         &self,
         local: &mut Local,
         guard: &mut BucketGuard<'_>,
         slot: Slot<'_>,
-        draft: Draft<'_>,
+        draft: &Draft<'_>,
         value: &[u8],
         at: Moment,
     ) {
@@ -570,19 +695,32 @@ impl Inner {
             header.set_value_len(value.len());
         }
         header.set_flags(draft.flags);
-        header.set_deadline(draft.deadline.0);
-        self.arena.note_deadline(id, draft.deadline.0);
-        self.changed_in_place(local, slot, value.len() as u64, old_len as u64, at);
+        self.set_deadline(id, draft.deadline);
+        self.changed_in_place(local, slot, draft, (value.len(), old_len), at);
     }
 
-    /// What all changes in place have in common: a new CAS number, a use, `added` bytes more and `removed` less.
     #[inline]
-    fn changed_in_place(&self, local: &mut Local, slot: Slot<'_>, added: u64, removed: u64, at: Moment) {
+    pub(super) fn set_deadline(&self, id: ItemId, deadline: Deadline) {
+        self.arena.header(id).set_deadline(deadline.0);
+        self.arena.note_deadline(id, deadline.0);
+    }
+
+    /// What all changes in place have in common: a new CAS number, a use, new marks, `added` bytes more and `removed` less.
+    #[inline]
+    pub(super) fn changed_in_place(
+        &self,
+        local: &mut Local,
+        slot: Slot<'_>,
+        draft: &Draft<'_>,
+        (added, removed): (usize, usize),
+        at: Moment,
+    ) {
         let id = slot.id();
-        let cas = local.next_cas(self.arena.cas(id));
-        self.arena.set_cas(id, cas);
+        let (added, removed) = (added as u64, removed as u64);
+        let cas = self.renew_cas(local, id, self.arena.cas(id), draft.cas);
         self.arena.header(id).set_access(at.stamp);
-        slot.set_meta(slot.meta().restored());
+        slot.set_meta(slot.meta().restored(draft.marks));
+        local.last = Receipt { cas, value_len: self.arena.header(id).value_len(), ttl: None };
         local.stats.bytes.add(added);
         local.stats.bytes.sub(removed);
         local.stats.total_items.add(1);
@@ -592,15 +730,24 @@ impl Inner {
         }
     }
 
-    /// Flags and lifetime of an item that is about to be replaced by a longer one of itself.
-    pub(super) fn draft_of<'k>(&self, slot: Slot<'_>, key: (Hash, &'k [u8])) -> Draft<'k> {
+    /// Gives an item the CAS number the client chose, or one of ours; says which.
+    #[inline]
+    pub(super) fn renew_cas(&self, local: &mut Local, id: ItemId, old: u64, chosen: Option<u64>) -> u64 {
+        let cas = chosen.unwrap_or_else(|| local.next_cas(old));
+        self.arena.set_cas(id, cas);
+        if self.arena.has_cas() { cas } else { 0 }
+    }
+
+    /// An item that is about to be replaced by another one of itself.
+    pub(super) fn draft_of<'k>(&self, slot: Slot<'_>, key: (Hash, &'k [u8]), cas: Option<u64>) -> Draft<'k> {
         let header = self.arena.header(slot.id());
-        Draft { key, flags: header.flags(), deadline: Deadline(header.deadline()) }
+        let deadline = Deadline(header.deadline());
+        Draft { key, flags: header.flags(), deadline, cas, marks: slot.meta().marks() }
     }
 
     /// A chunk that costs no eviction: the spare one, if it is still long enough (the item may have changed meanwhile), or one
     /// of the class's.
-    fn usable(&self, spare: Option<Chunk>, class: ClassId) -> Option<Chunk> {
+    pub(super) fn usable(&self, spare: Option<Chunk>, class: ClassId) -> Option<Chunk> {
         match spare {
             Some(chunk) if chunk.class() >= class => Some(chunk),
             spare => {
@@ -627,31 +774,32 @@ impl Inner {
 
     /// Makes a filled chunk the item of its key, in the place of the one in `slot` if there is one.
     #[expect(clippy::too_many_arguments, reason = "all of an item comes together here")]
-    fn link<'t>(
+    pub(super) fn link<'t>(
         &'t self,
         local: &mut Local,
         mut guard: BucketGuard<'t>,
         slot: Option<Slot<'t>>,
         chunk: Chunk,
         shape: ItemShape,
-        draft: Draft<'_>,
+        draft: &Draft<'_>,
         at: Moment,
-    ) -> Result<Stored, Refused> {
+    ) -> Result<(), Refused> {
         let (hash, _) = draft.key;
         let (id, class) = (chunk.id(), self.class(chunk.class()));
         let header = self.arena.header(id);
         header.set_flags(draft.flags);
         header.set_deadline(draft.deadline.0);
-        self.arena.set_cas(id, local.next_cas(slot.map_or(0, |slot| self.arena.cas(slot.id()))));
+        let cas = self.renew_cas(local, id, slot.map_or(0, |slot| self.arena.cas(slot.id())), draft.cas);
+        local.last = Receipt { cas, value_len: shape.value_len, ttl: None };
         self.arena.clear_pins(id, class.chunk_len, shape.value_len);
         let mut ghost = None;
         if let Some(slot) = slot {
             self.unlink(&local.stats, &guard, slot.id());
             slot.set_id(id);
-            slot.set_meta(slot.meta().restored());
+            slot.set_meta(slot.meta().restored(draft.marks));
         } else {
             ghost = guard.take_ghost(hash);
-            if !guard.insert(hash.tag(), id, Meta::default()) {
+            if !guard.insert(hash.tag(), id, Meta::default().with(draft.marks)) {
                 drop(guard);
                 if self.sizes.is_large(shape) {
                     self.free_large(chunk, self.arena.header_len() + shape.key_len, shape.value_len);
@@ -668,7 +816,7 @@ impl Inner {
         local.stats.curr_items.add(1);
         local.stats.total_items.add(1);
         self.grow_index();
-        Ok(Stored::Stored)
+        Ok(())
     }
 
     /// Puts a chunk that is in the index into its queue: from here on it is an item.

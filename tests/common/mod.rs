@@ -3,6 +3,7 @@
 
 pub(crate) mod client;
 pub(crate) mod direct;
+pub(crate) mod meta;
 pub(crate) mod oracle;
 pub(crate) mod server;
 pub(crate) mod stream;

@@ -2,6 +2,8 @@
 //!
 //! What a stream holds is bounded by what can be compared with memcached 1.6.18; each restriction says why.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use fastrand::Rng;
 
 /// One request with whatever belongs to it.
@@ -18,6 +20,9 @@ pub(crate) struct Request {
     /// How many lines of its answer look like the answer to `version`.
     pub(crate) version_lines: usize,
 }
+
+/// Keys that are also said in base64. Nothing joins to them: 1.6.18 forgets how a key was said then.
+const ENCODED_KEYS: usize = 4;
 
 /// Who closes the connection on a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -105,6 +110,7 @@ impl Generator {
     }
 
     /// A key too long in a get. Only as the first of a batch: memcached 1.6.18 forgets what it owes for the requests before.
+    /// And behind keys that are not there: memcached has read or touched them by then, which `mg` tells.
     fn long_key(&mut self) -> Request {
         let mut line = [&b"get"[..], b"gets", b"gat 0", b"gats 0"][self.rng.usize(..4)].to_vec();
         let (before, behind) = (self.rng.usize(..6), self.rng.usize(..3));
@@ -112,6 +118,8 @@ impl Generator {
             line.push(b' ');
             if place == before {
                 line.resize(line.len() + self.rng.usize(251..400), b'k');
+            } else if place < before {
+                line.extend_from_slice(format!("absent{place}").as_bytes());
             } else {
                 line.extend_from_slice(&self.keys[self.rng.usize(..TEXT_KEYS)]);
             }
@@ -128,9 +136,15 @@ impl Generator {
 
     fn request(&mut self) -> Request {
         match self.rng.u32(..1000) {
-            0..300 => self.retrieval(),
-            300..520 => self.storage(),
-            520..600 => self.cas(),
+            0..200 => self.retrieval(),
+            200..300 => self.meta_get(),
+            300..400 => self.storage(),
+            400..460 => self.meta_set(),
+            460..490 => self.meta_delete(),
+            490..520 => self.meta_count(),
+            520..570 => self.cas(),
+            570..590 => self.encoded(),
+            590..600 => self.meta_refused(),
             600..680 => self.arithmetic(),
             680..740 => self.key_and("delete", &["", "", " 0", " noreply", " 0 noreply"]),
             740..800 => {
@@ -335,6 +349,194 @@ impl Generator {
         self.ended(line)
     }
 
+    /// Flags in any order.
+    fn flags_of(&mut self, mut flags: Vec<String>) -> String {
+        self.rng.shuffle(&mut flags);
+        flags.into_iter().fold(String::new(), |line, flag| line + " " + &flag)
+    }
+
+    fn some_of(&mut self, flags: &[&str], count_max: usize) -> Vec<String> {
+        let mut flags: Vec<&str> = flags.to_vec();
+        self.rng.shuffle(&mut flags);
+        flags.truncate(self.rng.usize(..=count_max.min(flags.len())));
+        flags.into_iter().map(str::to_owned).collect()
+    }
+
+    /// Without C, which 1.6.18 ignores.
+    fn meta_get(&mut self) -> Request {
+        let key = self.key();
+        // A number that becomes longer is another item to 1.6.18, which nobody has read.
+        let told: &[&str] = if self.is_number(key) {
+            &["c", "f", "k", "s", "v", "Oab"]
+        } else {
+            &["c", "f", "h", "k", "s", "v", "v", "Ox"]
+        };
+        let mut flags = self.some_of(told, 5);
+        flags.dedup();
+        if flags.iter().filter(|flag| *flag == "v").count() > 1 {
+            flags.retain(|flag| flag != "v");
+        }
+        flags.extend(self.some_of(&["q", "u", "t", "I", "D5", "J1", "MX", "F7"], 2));
+        // Nor has it been won by anybody.
+        let is_number = self.is_number(key);
+        if self.rng.u8(..4) == 0 && !is_number {
+            flags.push(["N0", "N4000", "N100000"][self.rng.usize(..3)].to_owned());
+        }
+        if self.rng.u8(..4) == 0 && !is_number {
+            flags.push(["R0", "R-1", "R50000", "R1000000"][self.rng.usize(..4)].to_owned());
+        }
+        // What is told of a lifetime in the past differs.
+        let past = !flags.iter().any(|flag| flag == "t");
+        if self.rng.u8(..5) == 0 {
+            flags.push(["T0", "T9000", "T200000", "T-1"][self.rng.usize(..if past { 4 } else { 3 })].to_owned());
+        }
+        let flags = self.flags_of(flags);
+        let line = [b"mg ", self.keys[key].as_slice(), flags.as_bytes()].concat();
+        self.ended(line)
+    }
+
+    /// Without s, E, and N for joining, which 1.6.18 does not know.
+    fn meta_set(&mut self) -> Request {
+        let mut key = self.rng.usize(..self.keys.len());
+        let mode = ["MS", "MS", "ME", "MR", "MA", "MP", "", "", "I"][self.rng.usize(..9)];
+        let joins = matches!(mode, "MA" | "MP");
+        if joins && (self.is_large(key) || self.is_number(key)) {
+            key = self.rng.usize(..TEXT_KEYS);
+        }
+        let mut value = self.value(key, joins);
+        // Of what is too large memcached removes what was there before, whatever the mode.
+        if value.len() > 900_000 && !matches!(mode, "MS" | "") {
+            value.truncate(1000);
+        }
+        let mut flags = self.some_of(&["c", "k", "q", "Oz", "v", "h"], 3);
+        flags.push(format!("F{}", self.flags()));
+        if self.rng.bool() {
+            flags.push(format!("T{}", self.exptime()));
+        }
+        if !mode.is_empty() {
+            flags.push(mode.to_owned());
+        }
+        let compares = value.len() < 900_000 && self.rng.u8(..3) == 0;
+        let seen = self.seen[key].filter(|_| compares);
+        if seen.is_none() && compares {
+            flags.push(["C0", "C1", "C18446744073709551615"][self.rng.usize(..3)].to_owned());
+        }
+        let flags = self.flags_of(flags);
+        let head = [b"ms ", self.keys[key].as_slice(), format!(" {}{flags}", value.len()).as_bytes()].concat();
+        let tail = [b"\r\n", value.as_slice(), b"\r\n"].concat();
+        // A number of an item that is gone may be higher or lower than that of the next, so none goes with I.
+        match seen {
+            Some(seen) if mode != "I" => {
+                Request { head: [&head[..], b" C"].concat(), cas: Some(seen), tail, ..Request::new("") }
+            }
+            _ => Request::new([head, tail].concat()),
+        }
+    }
+
+    fn meta_delete(&mut self) -> Request {
+        let key = self.rng.usize(..self.keys.len());
+        let mut flags = self.some_of(&["k", "q", "Oz", "v", "t"], 3);
+        // Numbers are never stale, see `meta_get`.
+        if self.rng.u8(..4) != 0 && !self.is_number(key) {
+            flags.push("I".to_owned());
+        }
+        flags.extend(self.some_of(&["T5000"], 1));
+        flags.extend(if self.rng.u8(..6) == 0 { vec!["C1".to_owned()] } else { vec![] });
+        let flags = self.flags_of(flags);
+        let line = [b"md ", self.keys[key].as_slice(), flags.as_bytes()].concat();
+        self.ended(line)
+    }
+
+    /// Without T: of a number that becomes longer 1.6.18 gives the lifetime to the one that was before.
+    fn meta_count(&mut self) -> Request {
+        let key = if self.counts && self.rng.u8(..8) != 0 {
+            TEXT_KEYS + self.rng.usize(..NUMBER_KEYS)
+        } else {
+            self.rng.usize(..TEXT_KEYS)
+        };
+        let mut flags = self.some_of(&["v", "t", "k", "q", "Ox", "c"], 4);
+        flags.extend(self.some_of(&["MI", "M+"], 1));
+        if flags.iter().all(|flag| !flag.starts_with('M')) {
+            flags.extend(self.some_of(&["MD", "M-"], 1));
+        }
+        flags.extend(self.some_of(&["D0", "D7", "D100"], 1));
+        flags.extend(self.some_of(&["J9", "J18446744073709551615"], 1));
+        flags.extend(self.some_of(&["C0", "C1"], 1));
+        // Text is made of no number, so that nobody counts on it.
+        if self.is_number(key) {
+            flags.extend(self.some_of(&["N0", "N3000"], 1));
+        }
+        let flags = self.flags_of(flags);
+        let line = [b"ma ", self.keys[key].as_slice(), flags.as_bytes()].concat();
+        self.ended(line)
+    }
+
+    /// A key in base64, or one that has been stored so.
+    fn encoded(&mut self) -> Request {
+        let key = [&b"\x00\x01 \n\xff"[..], b"plain", b"foob", b"0"][self.rng.usize(..ENCODED_KEYS)];
+        let is_text = !key.contains(&b' ');
+        let mut text = [0; 16];
+        let len = BASE64.encode_slice(key, &mut text).expect("short keys");
+        let is_plain = is_text && self.rng.u8(..3) == 0;
+        let (key, b) = if is_plain { (key.to_vec(), None) } else { (text[..len].to_vec(), Some("b".to_owned())) };
+        let kind = self.rng.u8(..8);
+        let mut flags = self.some_of(&["k", "k", "c", "q", "O1"], 4);
+        if flags.iter().filter(|flag| *flag == "k").count() > 1 {
+            flags.retain(|flag| flag != "k");
+        }
+        flags.extend(b);
+        let head = match kind {
+            0..3 => {
+                flags.extend(self.some_of(&["v", "s", "h", "R5"], 2));
+                let flags = self.flags_of(flags);
+                [b"mg ", key.as_slice(), flags.as_bytes(), b"\r\n"].concat()
+            }
+            3 => [b"md ", key.as_slice(), self.flags_of(flags).as_bytes(), b"\r\n"].concat(),
+            4 => {
+                flags.retain(|flag| flag == "b");
+                [b"me ", key.as_slice(), self.flags_of(flags).as_bytes(), b"\r\n"].concat()
+            }
+            _ => {
+                flags.extend(self.some_of(&["MS", "ME", "MR"], 1));
+                if flags.iter().filter(|flag| flag.starts_with('M')).count() > 1 {
+                    flags.retain(|flag| !flag.starts_with('M'));
+                }
+                let flags = self.flags_of(flags);
+                [b"ms ", key.as_slice(), b" 3", flags.as_bytes(), b"\r\nabc\r\n"].concat()
+            }
+        };
+        Request::new(head)
+    }
+
+    /// Meta commands that are refused, and those that say next to nothing.
+    fn meta_refused(&mut self) -> Request {
+        let key = self.rng.usize(..TEXT_KEYS);
+        let key = String::from_utf8_lossy(&self.keys[key]).into_owned();
+        let key = if key.is_ascii() { key } else { "k0".to_owned() };
+        let flag = [
+            "a", "m", "w", "W", "Z", "1", "%", "v v", "k k", "Nx", "N", "Tx", "T", "R", "Cx", "C", "C-1", "Dx", "J-1",
+            "Fx", "F-1", "b%", "Nx Dx", "v Dx a", "Fx v v",
+        ];
+        let flag = flag[self.rng.usize(..flag.len())];
+        let long = "k".repeat(251);
+        let line = match self.rng.u8(..10) {
+            0 => return Request::new(format!("ms {key} 3 {flag}\r\nzzz\r\n")),
+            1 => {
+                // Of the others 1.6.18 says so when it has done what they ask.
+                let flag = ["MX", "Ma", "Me", "Oxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx"][self.rng.usize(..4)];
+                return Request::new(format!("ms {key} 3 {flag}\r\nzzz\r\n"));
+            }
+            2 => return Request::new(format!("ms {long} 3\r\nzzz\r\n")),
+            3 => format!("ma {key} {flag}"),
+            4 => format!("mg {long} v"),
+            5 => format!("me {key}"),
+            6 => "mn".to_owned(),
+            7 => format!("ma {key} {}", ["MX", "Mi", "Ma"][self.rng.usize(..3)]),
+            _ => format!("mg {key} {flag}"),
+        };
+        self.ended(line.into_bytes())
+    }
+
     /// A storage command that is refused by its line; its data is one line that is no command.
     fn refused_storage(&mut self) -> Request {
         let verbs = ["set", "add", "replace", "append", "prepend", "cas"];
@@ -394,7 +596,7 @@ impl Generator {
             7 => format!("getss {key}"),
             8 => format!("gett 0 {key}"),
             9 => "stats no-such-topic".to_owned(),
-            10 => format!(" get {key}"),
+            10 => " get absent".to_owned(),
             11 => format!("GET {key}"),
             12 => format!("getx {key}"),
             13 => "delete".to_owned(),

@@ -14,20 +14,20 @@ pub(crate) const TRANSCRIPTS: &[&[Transcript]] = &[
 
 /// Every transcript of every table.
 pub(crate) fn all() -> impl Iterator<Item = &'static Transcript> {
-    TRANSCRIPTS.iter().copied().flatten()
+    TRANSCRIPTS.iter().chain(super::meta::TRANSCRIPTS).copied().flatten()
 }
 
-const DATA_RUN: &str = "1.6.18 runs the data of a refused storage command as commands; slabd swallows it";
-const HEAD_WORDS: &str = "1.6.18 says ERROR where 1.6.45 says CLIENT_ERROR bad command line format";
+pub(crate) const DATA_RUN: &str = "1.6.18 runs the data of a refused storage command as commands; slabd swallows it";
+pub(crate) const HEAD_WORDS: &str = "1.6.18 says ERROR where 1.6.45 says CLIENT_ERROR bad command line format";
 const QUARTERS: &str = "memcached's clock has whole seconds and cannot be moved by hand";
 
 const BAD: &str = "CLIENT_ERROR bad command line format\r\n";
 
-const fn same(name: &'static str, steps: &'static [super::wire::Step]) -> Transcript {
+pub(crate) const fn same(name: &'static str, steps: &'static [super::wire::Step]) -> Transcript {
     Transcript { name, steps, differs: None }
 }
 
-const fn ours(name: &'static str, differs: &'static str, steps: &'static [super::wire::Step]) -> Transcript {
+pub(crate) const fn ours(name: &'static str, differs: &'static str, steps: &'static [super::wire::Step]) -> Transcript {
     Transcript { name, steps, differs: Some(differs) }
 }
 
