@@ -107,7 +107,7 @@ fn a_flush_by_a_thread_whose_clock_lags_spares_nothing() {
     let mut bench = Bench::new(2);
     let behind = bench.clock.now();
     bench.clock.advance(3000);
-    bench.store.begin_turn(bench.clock.now());
+    bench.store.begin_turn(&mut bench.local, bench.clock.now());
     assert_eq!(bench.put("before", 10), Ok(Stored::Stored));
     bench.store.flush_all(behind, Deadline::NEVER);
     assert!(!bench.has("before"), "stored before the flush");
@@ -279,4 +279,26 @@ fn a_reservation_is_committed_to_its_own_store_only() {
     let draft = one.draft(b"key");
     let reservation = one.store.reserve(&mut one.local, draft, 0, one.clock.now()).expect("room");
     let _ = other.store.commit(&mut other.local, reservation, Condition::Always, other.clock.now());
+}
+
+/// Each worker had a thousand numbers at hand: a key deleted and stored again by another worker could get a smaller one than before, and
+/// who used it as a fencing token was shut out.
+#[test]
+fn numbers_rise_from_thread_to_thread() {
+    let mut bench = Bench::with(8 << 20, true);
+    let mut others: Vec<_> = (0..3).map(|_| bench.store.local(bench.registry.register())).collect();
+    let mut last = 0;
+    for round in 0..1000 {
+        let now = bench.clock.now();
+        let draft = bench.draft(b"lock");
+        let local = &mut others[round * 7 % 3];
+        bench.store.begin_turn(local, now);
+        for _ in 0..round % 4 {
+            assert_eq!(bench.store.put_apart(local, draft, Condition::Always, b"x", now), Ok(Stored::Stored));
+            let cas = bench.store.get(local, draft.key, now, None, |view| view.map_or(0, |view| view.cas));
+            assert!(cas > last, "{cas} after {last}");
+            last = cas;
+        }
+        bench.store.delete(local, draft.key, now);
+    }
 }

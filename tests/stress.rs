@@ -181,7 +181,7 @@ impl Worker<'_> {
                 self.shared.clock.advance(self.rng.u64(0..700));
             }
             self.now = self.shared.clock.now();
-            self.shared.store.begin_turn(self.now);
+            self.shared.store.begin_turn(&mut self.local, self.now);
         }
         self.turn_left -= 1;
     }

@@ -169,6 +169,8 @@ pub struct Local {
     inner: Arc<Inner>,
     /// CAS numbers at hand: next and end.
     cas: (u64, u64),
+    /// Nobody had taken numbers since these, when this turn first wanted one.
+    cas_is_latest: bool,
     /// Items linked less items unlinked that the shared count does not know of.
     item_delta: i64,
     /// What the last item that this thread wrote was given.
@@ -333,7 +335,14 @@ impl Store {
     /// One thread's part. `stats` must be the thread's own block.
     #[must_use]
     pub fn local(&self, stats: Arc<CachePadded<Block>>) -> Local {
-        Local { stats, inner: Arc::clone(&self.inner), cas: (0, 0), item_delta: 0, last: Receipt::default() }
+        Local {
+            stats,
+            inner: Arc::clone(&self.inner),
+            cas: (0, 0),
+            cas_is_latest: false,
+            item_delta: 0,
+            last: Receipt::default(),
+        }
     }
 
     /// A key's hash; computed once per request and handed to everything else.
@@ -447,7 +456,8 @@ impl Store {
 
     /// To be called by every thread as its turn begins: makes its clock known, and carries out a flush that has become due.
     #[inline]
-    pub fn begin_turn(&self, now: Now) {
+    pub fn begin_turn(&self, local: &mut Local, now: Now) {
+        local.cas_is_latest = false;
         let flush = &self.inner.flush;
         // Written once a second, by one thread or two; read with the word beside it all the time.
         if flush.newest_secs.load(Ordering::Relaxed) < now.tick.secs() {
@@ -711,16 +721,27 @@ impl Local {
         self.last
     }
 
-    /// A CAS number that is unique and greater than `old`.
+    /// A CAS number that is unique, greater than `old`, and greater than any that a client had been told when it sent what this
+    /// turn serves, whichever thread told it: so that numbers order what happened, and can be fencing tokens.
     #[inline]
     fn next_cas(&mut self, old: u64) -> u64 {
-        if self.cas.0 == self.cas.1 || self.cas.0 <= old {
-            // Relaxed: uniqueness is all that is wanted; per key, the bucket's lock orders.
-            self.cas.0 = self.inner.cas.fetch_add(CAS_BLOCK, Ordering::Relaxed);
-            self.cas.1 = self.cas.0 + CAS_BLOCK;
+        if self.cas.0 == self.cas.1 || self.cas.0 <= old || !self.cas_is_latest {
+            self.refresh_cas(old);
         }
         self.cas.0 += 1;
         (self.cas.0 - 1).max(old.wrapping_add(1))
+    }
+
+    /// Goes on with the numbers at hand if nobody has taken any since they were.
+    #[cold]
+    fn refresh_cas(&mut self, old: u64) {
+        let shared = &self.inner.cas;
+        // Acquire, and release below: whoever has been told a number by another thread, by whatever way, sees that they were taken.
+        if self.cas.0 == self.cas.1 || self.cas.0 <= old || shared.load(Ordering::Acquire) != self.cas.1 {
+            self.cas.0 = shared.fetch_add(CAS_BLOCK, Ordering::AcqRel);
+            self.cas.1 = self.cas.0 + CAS_BLOCK;
+        }
+        self.cas_is_latest = true;
     }
 
     /// So many items more, or fewer; tells the shared count when it has become too wrong. A thread that only removes must do so
