@@ -15,6 +15,8 @@ pub struct Settings {
     pub ipv6_optional: bool,
     /// Unix-domain socket beside (or instead of) TCP.
     pub unix_socket: Option<UnixSocket>,
+    /// `-B`: which protocol clients speak.
+    pub protocol: Protocol,
     /// `-m`: bytes for items.
     pub memory_len: u64,
     /// Make room by evicting (without `-M`).
@@ -89,6 +91,7 @@ impl Default for Settings {
             listen: Self::loopback(Self::PORT),
             ipv6_optional: true,
             unix_socket: None,
+            protocol: Protocol::default(),
             memory_len: 64 << 20,
             evict: true,
             conn_limit: 1024,
@@ -106,6 +109,18 @@ impl Default for Settings {
             user: None,
         }
     }
+}
+
+/// Which protocol clients speak.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Protocol {
+    /// Each its own, which its first byte says.
+    #[default]
+    Auto,
+    /// The text protocol.
+    Ascii,
+    /// The binary protocol.
+    Binary,
 }
 
 /// A unix-domain listener.

@@ -8,7 +8,7 @@ use slabd::clock::{Clock, Now};
 use slabd::limits::PIN_VALUE_MIN;
 use slabd::settings::LruMode;
 use slabd::stats::Registry;
-use slabd::store::{Condition, Deadline, Draft, Local, Refused, Side, Store, StoreConfig, Stored, Value};
+use slabd::store::{Condition, Deadline, Draft, Local, Refused, Side, Store, StoreConfig, Stored, Terms, Value};
 use std::collections::HashSet;
 use std::sync::Barrier;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -248,7 +248,7 @@ impl Worker<'_> {
     fn count(&mut self, key: &[u8]) -> Did {
         let hash = self.store.hash(key);
         let gives_way = self.rng.u8(..) < 100;
-        let counted = self.store.rewrite(&mut self.local, (hash, key), self.now, |value| {
+        let counted = self.store.rewrite(&mut self.local, (hash, key), self.now, |value, _| {
             if gives_way {
                 std::thread::yield_now();
             }
@@ -261,7 +261,7 @@ impl Worker<'_> {
     fn append(&mut self, key: &[u8]) -> Did {
         let (hash, digit) = (self.store.hash(key), self.rng.u64(0..10));
         let bytes = digit.to_string();
-        let stored = self.store.extend(&mut self.local, (hash, key), Side::Append, bytes.as_bytes(), self.now);
+        let stored = self.store.extend(&mut self.local, (hash, key), Side::Append, bytes.as_bytes(), Terms::default(), self.now);
         Did::Append(digit, stored == Ok(Stored::Stored))
     }
 

@@ -131,7 +131,7 @@ fn what_was_found_before_a_flush_does_not_outlive_it() {
     let mut bench = Bench::new(2);
     assert_eq!(bench.put("counter", 10), Ok(Stored::Stored));
     let (key, now) = (b"counter", bench.clock.now());
-    let rewritten = bench.store.rewrite(&mut bench.local, (bench.store.hash(key), key), now, |_| {
+    let rewritten = bench.store.rewrite(&mut bench.local, (bench.store.hash(key), key), now, |_, _| {
         bench.store.flush_all(now, Deadline::NEVER);
         Ok::<_, Refused>(([b'7'].into_iter().collect(), ()))
     });

@@ -12,7 +12,7 @@ use slabd::limits::PIN_VALUE_MIN;
 use slabd::settings::LruMode;
 use slabd::stats::Registry;
 use slabd::store::{
-    Condition, Deadline, Draft, Local, Pinned, Refused, Reservation, Side, Store, StoreConfig, Stored, Value,
+    Condition, Deadline, Draft, Local, Pinned, Refused, Reservation, Side, Store, StoreConfig, Stored, Terms, Value,
 };
 use std::collections::HashMap;
 use std::sync::Mutex;
@@ -385,7 +385,7 @@ impl Worker<'_> {
         }
         let stored = if self.rng.u8(..) < 80 {
             let side = self.side();
-            store.commit_extension(&mut self.local, reservation, side, self.now)
+            store.commit_extension(&mut self.local, reservation, side, Terms::default(), self.now)
         } else {
             let condition = self.condition(&key);
             store.commit(&mut self.local, reservation, condition, self.now)
@@ -407,7 +407,8 @@ impl Worker<'_> {
         let before = self.remembered(key);
         let bytes = record(key, nonce, len);
         let hash = self.shared.store.hash(key);
-        let stored = self.shared.store.extend(&mut self.local, (hash, key), side, &bytes, self.now);
+        let stored =
+            self.shared.store.extend(&mut self.local, (hash, key), side, &bytes, Terms::default(), self.now);
         if stored != Ok(Stored::Stored) {
             self.tally.refused += u64::from(stored.is_err());
             return;
@@ -434,7 +435,9 @@ impl Worker<'_> {
     fn touch(&mut self, key: &[u8], owned: bool) {
         let before = self.remembered(key);
         let deadline = Deadline::from_exptime(self.rng.i64(-1..20), self.now);
-        if self.shared.store.touch((self.shared.store.hash(key), key), self.now, deadline) && owned {
+        let place = (self.shared.store.hash(key), key);
+        let touched = self.shared.store.get(&mut self.local, place, self.now, Some(deadline), |view| view.is_some());
+        if touched && owned {
             assert!(before.is_some(), "touched what is not there");
             self.owned.get_mut(key).expect("remembered").dies = Some(deadline);
         }
@@ -444,7 +447,7 @@ impl Worker<'_> {
     fn count(&mut self) {
         let key = format!("counter{}", self.rng.usize(0..COUNTER_KEYS)).into_bytes();
         let hash = self.shared.store.hash(&key);
-        let counted = self.shared.store.rewrite(&mut self.local, (hash, &key), self.now, |value| {
+        let counted = self.shared.store.rewrite(&mut self.local, (hash, &key), self.now, |value, _| {
             let text = std::str::from_utf8(value).expect("a counter is a number").trim_end();
             let number: u64 = text.parse().expect("a counter is a number");
             let text = number.checked_mul(3).unwrap_or(1).to_string();

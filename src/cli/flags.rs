@@ -4,7 +4,7 @@
 //! first. It has *no* effect but looking up the names in `-l`.
 
 use crate::limits::{ITEM_LEN_MAX, MEMORY_LEN_MAX, MEMORY_LEN_MIN, THREADS_MAX};
-use crate::settings::{LruMode, LruTuning, Settings, UnixSocket};
+use crate::settings::{LruMode, LruTuning, Protocol, Settings, UnixSocket};
 use clap::{ArgAction, Parser};
 use std::ffi::OsString;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
@@ -28,6 +28,9 @@ pub(super) struct Flags {
     /// Permissions of the unix-domain socket, in octal
     #[arg(short = 'a', long, value_name = "MASK", default_value = "0700")]
     unix_mask: String,
+    /// Protocol that clients speak: auto (the first byte says which), ascii or binary
+    #[arg(short = 'B', long, value_name = "NAME", default_value = "auto")]
+    protocol: String,
     /// Addresses to listen on: host, host:port, [v6] or [v6]:port, separated by commas; '*' is all of them
     /// [default: 127.0.0.1,::1]
     #[arg(short, long, value_name = "ADDR")]
@@ -105,6 +108,7 @@ pub(super) fn settings_of(flags: &Flags) -> Result<(Settings, Vec<String>), Stri
     if settings.listen.is_empty() && settings.unix_socket.is_none() {
         return Err(bad("-p/--port", &flags.port, "without TCP there must be a unix socket (-s)"));
     }
+    settings.protocol = protocol(&flags.protocol)?;
     settings.evict = !flags.disable_evictions;
     settings.with_cas = !flags.disable_cas;
     settings.conn_limit = number("-c/--conn-limit", &flags.conn_limit, 1, 1 << 30)?;
@@ -209,6 +213,15 @@ fn unix_socket(flags: &Flags) -> Result<Option<UnixSocket>, String> {
         _ => return Err(bad("-a/--unix-mask", &flags.unix_mask, "must be octal, 0 to 0777")),
     };
     Ok(flags.unix_socket.clone().map(|path| UnixSocket { path, mode }))
+}
+
+fn protocol(typed: &str) -> Result<Protocol, String> {
+    match typed {
+        "auto" => Ok(Protocol::Auto),
+        "ascii" => Ok(Protocol::Ascii),
+        "binary" => Ok(Protocol::Binary),
+        _ => Err(bad("-B/--protocol", typed, "must be one of auto, binary, or ascii")),
+    }
 }
 
 fn growth_factor(typed: &str) -> Result<f64, String> {
@@ -335,7 +348,10 @@ mod tests {
             tune(&mut settings.lru_tuning);
             settings
         };
-        let table: [(&str, Settings); 19] = [
+        let table: [(&str, Settings); 22] = [
+            ("-B auto", base.clone()),
+            ("-B ascii", Settings { protocol: Protocol::Ascii, ..base.clone() }),
+            ("--protocol=binary", Settings { protocol: Protocol::Binary, ..base.clone() }),
             ("-m 100", Settings { memory_len: 100 << 20, ..base.clone() }),
             ("--memory-limit=3", Settings { memory_len: MEMORY_LEN_MIN, ..base.clone() }),
             ("-M", Settings { evict: false, ..base.clone() }),
@@ -410,6 +426,7 @@ mod tests {
             ("-I 33m", "-I/--max-item-size: '33m'"),
             ("-I m", "-I/--max-item-size: 'm'"),
             ("-a 9", "-a/--unix-mask: '9'"),
+            ("-B udp", "-B/--protocol: 'udp' must be one of auto, binary, or ascii"),
             ("-p 65536", "-p/--port: '65536'"),
             ("-p -2", "-p/--port: '-2'"),
             ("-p 0", "-p/--port: '0'"),

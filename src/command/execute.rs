@@ -4,11 +4,11 @@
 //! encodes them there and then.
 
 use super::{
-    Command, Context, Direction, LruCommand, Outcome, StatsTopic, StoreRequest, StoreVerb, WireError, arithmetic,
-    report,
+    Command, Context, Count, Direction, Initial, LruCommand, Outcome, StatsTopic, StoreRequest, StoreTerms, StoreVerb,
+    WireError, arithmetic, report,
 };
 use crate::settings::LruTuning;
-use crate::store::{Condition, Deadline, Draft, Hash, Refused, Reservation, Side, Stored};
+use crate::store::{Condition, Deadline, Draft, Hash, Refused, Reservation, Side, Stored, Terms};
 use arrayvec::ArrayVec;
 use log::LevelFilter;
 
@@ -49,9 +49,28 @@ pub fn get<R>(cx: &mut Context<'_>, key: (Hash, &[u8]), touch: Option<i64>, with
     result
 }
 
+/// Gives an item a new lifetime, and hands it on as a hit, under its lock: a touch, and no get.
+pub fn touch<R>(cx: &mut Context<'_>, key: (Hash, &[u8]), exptime: i64, with: impl FnOnce(Outcome<'_>) -> R) -> R {
+    let deadline = Deadline::from_exptime(exptime, cx.now);
+    let mut hit = false;
+    let result = cx.daemon.store.get(cx.local, key, cx.now, Some(deadline), |view| {
+        hit = view.is_some();
+        with(view.map_or(Outcome::Miss, Outcome::Hit))
+    });
+    let stats = &cx.local.stats;
+    stats.cmd_touch.add(1);
+    if hit { &stats.touch_hits } else { &stats.touch_misses }.add(1);
+    result
+}
+
 /// Stores a value that is at hand.
 #[inline]
-pub fn store_whole(cx: &mut Context<'_>, hash: Hash, request: StoreRequest<'_>, value: &[u8]) -> Outcome<'static> {
+pub fn store_whole(
+    cx: &mut Context<'_>,
+    hash: Hash,
+    (request, terms): (StoreRequest<'_>, &StoreTerms),
+    value: &[u8],
+) -> Outcome<'static> {
     cx.local.stats.cmd_set.add(1);
     let key = (hash, request.key);
     let stored = match plan(request.verb) {
@@ -59,7 +78,7 @@ pub fn store_whole(cx: &mut Context<'_>, hash: Hash, request: StoreRequest<'_>, 
             let draft = draft(cx, hash, request);
             cx.daemon.store.put(cx.local, draft, condition, value, cx.now)
         }
-        Plan::Extend(side) => cx.daemon.store.extend(cx.local, key, side, value, cx.now),
+        Plan::Extend(side) => cx.daemon.store.extend(cx.local, key, side, value, extension(terms), cx.now),
     };
     match stored {
         Ok(stored) => told(cx, request.verb, stored),
@@ -68,6 +87,10 @@ pub fn store_whole(cx: &mut Context<'_>, hash: Hash, request: StoreRequest<'_>, 
             refusal(request.verb, error)
         }
     }
+}
+
+fn extension(terms: &StoreTerms) -> Terms {
+    Terms { compare: terms.compare }
 }
 
 /// A refused append or prepend says NOT_STORED, as memcached's does, and leaves the value; the others say why.
@@ -106,11 +129,18 @@ pub fn grow_store(cx: &mut Context<'_>, reservation: &mut Reservation, verb: Sto
 }
 
 /// Stores a value that has come.
-pub fn finish_store(cx: &mut Context<'_>, reservation: Reservation, verb: StoreVerb) -> Outcome<'static> {
+pub fn finish_store(
+    cx: &mut Context<'_>,
+    reservation: Reservation,
+    verb: StoreVerb,
+    terms: &StoreTerms,
+) -> Outcome<'static> {
     cx.local.stats.cmd_set.add(1);
     let stored = match plan(verb) {
         Plan::Put(condition) => cx.daemon.store.commit(cx.local, reservation, condition, cx.now),
-        Plan::Extend(side) => cx.daemon.store.commit_extension(cx.local, reservation, side, cx.now),
+        Plan::Extend(side) => {
+            cx.daemon.store.commit_extension(cx.local, reservation, side, extension(terms), cx.now)
+        }
     };
     match stored {
         Ok(stored) => told(cx, verb, stored),
@@ -181,9 +211,14 @@ fn count_refusal(cx: &Context<'_>, refused: Refused) -> WireError {
 /// Everything but get and the storage verbs.
 fn rare(cx: &mut Context<'_>, hash: Hash, command: Command<'_>) -> Outcome<'static> {
     match command {
-        Command::Delete { key } => delete(cx, (hash, key)),
-        Command::Arithmetic { key, direction, delta } => count(cx, (hash, key), direction, delta),
-        Command::Touch { key, exptime } => touch(cx, (hash, key), exptime),
+        Command::Delete { key } => delete(cx, (hash, key), None),
+        Command::Arithmetic { key, direction, delta } => {
+            count(cx, (hash, key), Count { direction, delta, compare: None, initial: None })
+        }
+        Command::Touch { key, exptime } => touch(cx, (hash, key), exptime, |outcome| match outcome {
+            Outcome::Hit(_) => Outcome::Touched,
+            _ => Outcome::NotFound,
+        }),
         Command::FlushAll { delay } => flush_all(cx, delay),
         Command::Version => Outcome::Version,
         Command::Verbosity { level } => verbosity(level),
@@ -198,18 +233,25 @@ fn rare(cx: &mut Context<'_>, hash: Hash, command: Command<'_>) -> Outcome<'stat
     }
 }
 
-fn delete(cx: &mut Context<'_>, key: (Hash, &[u8])) -> Outcome<'static> {
-    if cx.daemon.store.delete(cx.local, key, cx.now) {
-        cx.local.stats.delete_hits.add(1);
-        Outcome::Deleted
-    } else {
-        cx.local.stats.delete_misses.add(1);
-        Outcome::NotFound
+/// Removes a key, if it has the CAS number that may be named.
+pub fn delete(cx: &mut Context<'_>, key: (Hash, &[u8]), compare: Option<u64>) -> Outcome<'static> {
+    match cx.daemon.store.remove(cx.local, key, compare, cx.now) {
+        Stored::Stored => {
+            cx.local.stats.delete_hits.add(1);
+            Outcome::Deleted
+        }
+        Stored::Exists => Outcome::Exists,
+        Stored::NotFound | Stored::NotStored => {
+            cx.local.stats.delete_misses.add(1);
+            Outcome::NotFound
+        }
     }
 }
 
 /// Why a count did not happen, beside there being no item.
 enum NotCounted {
+    /// It has another CAS number.
+    Changed,
     NoNumber,
     Refused(Refused),
 }
@@ -220,8 +262,37 @@ impl From<Refused> for NotCounted {
     }
 }
 
-fn count(cx: &mut Context<'_>, key: (Hash, &[u8]), direction: Direction, delta: u64) -> Outcome<'static> {
-    let counted = cx.daemon.store.rewrite(cx.local, key, cx.now, |value| {
+/// Counts up or down, or begins to count.
+pub fn count(cx: &mut Context<'_>, key: (Hash, &[u8]), count: Count) -> Outcome<'static> {
+    loop {
+        let outcome = count_once(cx, key, count);
+        let (Outcome::NotFound, Some(initial)) = (&outcome, count.initial) else { return outcome };
+        match begin_count(cx, key, initial) {
+            // Somebody else has made it in between.
+            Outcome::NotStored => {}
+            begun => return begun,
+        }
+    }
+}
+
+/// Makes an item of a number, if there is none; what `incr` finds missing and makes is counted as neither hit nor miss.
+fn begin_count(cx: &mut Context<'_>, key: (Hash, &[u8]), initial: Initial) -> Outcome<'static> {
+    let draft = Draft { key, flags: 0, deadline: Deadline::from_exptime(initial.exptime, cx.now) };
+    let mut digits = itoa::Buffer::new();
+    let digits = digits.format(initial.number);
+    match cx.daemon.store.put(cx.local, draft, Condition::Absent, digits.as_bytes(), cx.now) {
+        Ok(Stored::Stored) => Outcome::Number(initial.number),
+        Ok(_) => Outcome::NotStored,
+        Err(refused) => Outcome::Refused(count_refusal(cx, refused)),
+    }
+}
+
+fn count_once(cx: &mut Context<'_>, key: (Hash, &[u8]), count: Count) -> Outcome<'static> {
+    let Count { direction, delta, compare, initial } = count;
+    let counted = cx.daemon.store.rewrite(cx.local, key, cx.now, |value, cas| {
+        if compare.is_some_and(|compare| compare != cas) {
+            return Err(NotCounted::Changed);
+        }
         let counted = arithmetic::apply(value, direction, delta).map_err(|_| NotCounted::NoNumber)?;
         let digits = ArrayVec::try_from(counted.digits()).expect("64 bits have at most 20 digits");
         Ok((digits, counted.number()))
@@ -237,25 +308,15 @@ fn count(cx: &mut Context<'_>, key: (Hash, &[u8]), direction: Direction, delta: 
             Outcome::Number(number)
         }
         Ok(None) => {
-            misses.add(1);
+            misses.add(u64::from(initial.is_none()));
             Outcome::NotFound
         }
+        Err(NotCounted::Changed) => Outcome::Exists,
         Err(NotCounted::NoNumber) => Outcome::Refused(WireError::NonNumericValue),
         Err(NotCounted::Refused(refused)) => {
             count_refusal(cx, refused);
             Outcome::Refused(WireError::OutOfMemoryIncr)
         }
-    }
-}
-
-fn touch(cx: &Context<'_>, key: (Hash, &[u8]), exptime: i64) -> Outcome<'static> {
-    cx.local.stats.cmd_touch.add(1);
-    if cx.daemon.store.touch(key, cx.now, Deadline::from_exptime(exptime, cx.now)) {
-        cx.local.stats.touch_hits.add(1);
-        Outcome::Touched
-    } else {
-        cx.local.stats.touch_misses.add(1);
-        Outcome::NotFound
     }
 }
 

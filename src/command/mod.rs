@@ -7,8 +7,8 @@ pub mod arithmetic;
 pub mod execute;
 pub mod report;
 
-pub use crate::settings::LruMode;
-pub use crate::store::{Value, View};
+pub use crate::settings::{LruMode, Protocol};
+pub use crate::store::{Receipt, Value, View};
 
 use crate::clock::{Clock, Now};
 use crate::settings::Settings;
@@ -169,6 +169,35 @@ pub enum StoreVerb {
     Prepend,
     /// If the item still has this CAS number.
     Cas(u64),
+}
+
+/// Under which terms a value is stored, beside the verb's.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct StoreTerms {
+    /// append, prepend: if the item has this CAS number.
+    pub compare: Option<u64>,
+}
+
+/// Counting, with all that can be asked of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Count {
+    /// Up or down.
+    pub direction: Direction,
+    /// By how much.
+    pub delta: u64,
+    /// If the item has this CAS number.
+    pub compare: Option<u64>,
+    /// What a key that is not there becomes; none: it stays away.
+    pub initial: Option<Initial>,
+}
+
+/// A number to begin with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Initial {
+    /// The number.
+    pub number: u64,
+    /// As the client wrote it.
+    pub exptime: i64,
 }
 
 /// How to answer. Filled by a protocol's parser, read by the same protocol's encoder only; small and owned, because it

@@ -6,7 +6,7 @@
 use super::{Context, Report, VERSION};
 use crate::clock::Tick;
 use crate::limits::TURN_REQUESTS_MAX;
-use crate::settings::{LruMode, LruTuning, Settings};
+use crate::settings::{LruMode, LruTuning, Protocol, Settings};
 use crate::stats::Totals;
 use crate::store::{ClassSummary, Footprint};
 use crate::sys::process::cpu_times;
@@ -261,6 +261,12 @@ pub fn settings(cx: &Context<'_>) -> Report {
     report.push("reqs_per_event", settings.reqs_per_event.unwrap_or(TURN_REQUESTS_MAX));
     report.push("cas_enabled", yes(settings.with_cas));
     report.push("tcp_backlog", settings.backlog);
+    let protocol = match settings.protocol {
+        Protocol::Auto => "auto-negotiate",
+        Protocol::Ascii => "ascii",
+        Protocol::Binary => "binary",
+    };
+    report.push("binding_protocol", protocol);
     report.push("item_size_max", settings.item_len_max);
     report.push("lru_maintainer_thread", yes(mode != LruMode::Flat));
     // To memcached's tools the question is whether there is more than one queue.

@@ -11,6 +11,7 @@
 //! No input is an error to this room: what a client got wrong is a [`Command::Refused`] or a [`Command::Abort`] like any
 //! other command, and only a request that has not arrived in full is [`Parsed::Partial`].
 
+pub mod binary;
 mod line;
 pub mod text;
 

@@ -13,7 +13,7 @@ use super::arena::ItemId;
 use super::hash::Hash;
 use super::item::{Chunk, Linked, PIECE_HEADER_LEN};
 use super::pages::ClassGuard;
-use super::write::{Condition, Draft, Refused, Reservation, Side, Stored};
+use super::write::{Condition, Draft, Refused, Reservation, Side, Stored, Terms};
 use super::{Inner, Local, Pinned, Store, Value};
 use crate::clock::Now;
 use crate::limits::PIN_VALUE_MIN;
@@ -84,11 +84,15 @@ impl Store {
         key: (Hash, &[u8]),
         side: Side,
         parts: &[&[u8]],
+        terms: Terms,
         now: Now,
     ) -> Result<Stored, Refused> {
         let added_len: usize = parts.iter().map(|part| part.len()).sum();
         loop {
-            let Some((draft, id, old)) = self.old_value(key, now) else { return Ok(Stored::NotStored) };
+            let (draft, id, old) = match self.old_value(key, terms, now) {
+                Ok(found) => found,
+                Err(stored) => return Ok(stored),
+            };
             let old_parts: Vec<&[u8]> = match &old {
                 Old::Short(copy) => vec![copy],
                 Old::Long(pinned) => pinned.parts().collect(),
@@ -100,6 +104,7 @@ impl Store {
                 self.fill(local, &mut reservation, part, now)?;
             }
             let unchanged = |item: Linked<'_>| match &old {
+                _ if !self.inner.has_cas(item.id(), terms.compare) => false,
                 Old::Short(copy) => {
                     let len = self.inner.arena.header(item.id()).value_len();
                     item.id() == id && len == copy.len() && self.inner.arena.value(item) == copy
@@ -113,12 +118,20 @@ impl Store {
         }
     }
 
-    /// Flags and deadline of an item, its id, and its value.
-    fn old_value<'k>(&self, (hash, key): (Hash, &'k [u8]), now: Now) -> Option<(Draft<'k>, ItemId, Old)> {
+    /// Flags and deadline of an item, its id, and its value; or why it is not to be replaced.
+    fn old_value<'k>(
+        &self,
+        (hash, key): (Hash, &'k [u8]),
+        terms: Terms,
+        now: Now,
+    ) -> Result<(Draft<'k>, ItemId, Old), Stored> {
         let inner = &*self.inner;
         let mut copy = Vec::with_capacity(PIN_VALUE_MIN);
         let guard = inner.table.lock(hash);
-        let slot = inner.find_live(&guard, hash, key, inner.moment(now))?;
+        let slot = inner.find_live(&guard, hash, key, inner.moment(now)).ok_or(Stored::NotStored)?;
+        if !inner.has_cas(slot.id(), terms.compare) {
+            return Err(Stored::Exists);
+        }
         let draft = inner.draft_of(slot, (hash, key));
         let old = match self.view(&guard, slot.id()).value {
             Value::Borrowed(bytes) => {
@@ -127,7 +140,7 @@ impl Store {
             }
             Value::Pinned(pinned) => Old::Long(pinned),
         };
-        Some((draft, slot.id(), old))
+        Ok((draft, slot.id(), old))
     }
 }
 

@@ -44,7 +44,7 @@ pub use moves::ClassSample;
 pub use queues::ClassCounts;
 pub use sizes::ClassId;
 pub use sweep::{SweepCursor, Swept};
-pub use write::{Condition, Draft, Refused, Reservation, Side, Stored};
+pub use write::{Condition, Draft, Receipt, Refused, Reservation, Side, Stored, Terms};
 
 use crate::clock::Now;
 use crate::limits::{ACCESS_LAG_SECS, CAS_BLOCK, PIN_VALUE_MIN};
@@ -142,6 +142,8 @@ pub struct Local {
     cas: (u64, u64),
     /// Items linked less items unlinked that the shared count does not know of.
     item_delta: i64,
+    /// What the last item that this thread wrote was given.
+    last: Receipt,
 }
 
 /// An item as a reader sees it.
@@ -291,7 +293,7 @@ impl Store {
     /// One thread's part. `stats` must be the thread's own block.
     #[must_use]
     pub fn local(&self, stats: Arc<CachePadded<Block>>) -> Local {
-        Local { stats, inner: Arc::clone(&self.inner), cas: (0, 0), item_delta: 0 }
+        Local { stats, inner: Arc::clone(&self.inner), cas: (0, 0), item_delta: 0, last: Receipt::default() }
     }
 
     /// A key's hash; computed once per request and handed to everything else.
@@ -372,18 +374,6 @@ impl Store {
         })
     }
 
-    /// Gives an item a new lifetime; whether there is one.
-    pub fn touch(&self, (hash, key): (Hash, &[u8]), now: Now, deadline: Deadline) -> bool {
-        let inner = &*self.inner;
-        let guard = inner.table.lock(hash);
-        let at = inner.moment(now);
-        let Some(slot) = inner.find_live(&guard, hash, key, at) else { return false };
-        inner.arena.header(slot.id()).set_deadline(deadline.0);
-        inner.arena.note_deadline(slot.id(), deadline.0);
-        inner.note_read(slot, slot.id(), at);
-        true
-    }
-
     /// Removes a key; whether it was there.
     pub fn delete(&self, local: &mut Local, (hash, key): (Hash, &[u8]), now: Now) -> bool {
         let inner = &*self.inner;
@@ -392,6 +382,24 @@ impl Store {
         let alive = !inner.is_dead(slot.id(), inner.moment(now));
         inner.bury(local, guard, slot);
         alive
+    }
+
+    /// Removes a key if it has this CAS number, or whatever number if none is named: stored, for removed, or why not.
+    pub fn remove(
+        &self,
+        local: &mut Local,
+        (hash, key): (Hash, &[u8]),
+        compare: Option<u64>,
+        now: Now,
+    ) -> Stored {
+        let inner = &*self.inner;
+        let guard = inner.table.lock(hash);
+        let Some(slot) = inner.find_live(&guard, hash, key, inner.moment(now)) else { return Stored::NotFound };
+        if !inner.has_cas(slot.id(), compare) {
+            return Stored::Exists;
+        }
+        inner.bury(local, guard, slot);
+        Stored::Stored
     }
 
     /// Makes everything stored so far dead, now or (`at`) at a later tick; a second call takes the place of one still to come.
@@ -642,6 +650,13 @@ impl Inner {
 }
 
 impl Local {
+    /// What the last item that this thread stored or changed was given.
+    #[inline]
+    #[must_use]
+    pub fn last_written(&self) -> Receipt {
+        self.last
+    }
+
     /// A CAS number that is unique and greater than `old`.
     #[inline]
     fn next_cas(&mut self, old: u64) -> u64 {

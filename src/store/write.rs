@@ -10,6 +10,7 @@
 //!
 //! Whatever was true of the bucket before it was let go is looked at again. Dropping a [`Reservation`] gives its chunk back.
 
+use super::arena::ItemId;
 use super::expiry::Moment;
 use super::hash::Hash;
 use super::item::{Chunk, Linked, Segment, piece_ids_len};
@@ -46,6 +47,20 @@ pub enum Condition {
     Present,
     /// If the key is there and has this CAS number (never, with `-C`).
     Cas(u64),
+}
+
+/// Under which terms a value is changed that is there.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Terms {
+    /// If it has this CAS number (never, with `-C`).
+    pub compare: Option<u64>,
+}
+
+/// What an item was given when it was written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Receipt {
+    /// Its CAS number, 0 with `-C`.
+    pub cas: u64,
 }
 
 /// Where to add to a value.
@@ -347,12 +362,13 @@ impl Store {
         local: &mut Local,
         mut reservation: Reservation,
         side: Side,
+        terms: Terms,
         now: Now,
     ) -> Result<Stored, Refused> {
         let (hash, key) = (reservation.hash, reservation.key());
         match reservation.parts()[..] {
-            [value] => self.extend(local, (hash, &key), side, value, now),
-            ref parts => self.extend_large(local, (hash, &key), side, parts, now),
+            [value] => self.extend(local, (hash, &key), side, value, terms, now),
+            ref parts => self.extend_large(local, (hash, &key), side, parts, terms, now),
         }
     }
 
@@ -366,6 +382,7 @@ impl Store {
         (hash, key): (Hash, &[u8]),
         side: Side,
         bytes: &[u8],
+        terms: Terms,
         now: Now,
     ) -> Result<Stored, Refused> {
         let inner = &*self.inner;
@@ -379,6 +396,11 @@ impl Store {
                 return Ok(Stored::NotStored);
             };
             let id = slot.id();
+            if !inner.has_cas(id, terms.compare) {
+                drop(guard);
+                inner.give_back(spare);
+                return Ok(Stored::Exists);
+            }
             let header = inner.arena.header(id);
             let (old_len, draft) = (header.value_len(), inner.draft_of(slot, (hash, key)));
             let new_len = old_len + bytes.len();
@@ -386,7 +408,7 @@ impl Store {
             let Ok(Place { shape, class, large: false }) = place else {
                 drop(guard);
                 inner.give_back(spare);
-                return place.and_then(|_| self.extend_large(local, (hash, key), side, &[bytes], now));
+                return place.and_then(|_| self.extend_large(local, (hash, key), side, &[bytes], terms, now));
             };
             if side == Side::Append && inner.fits_in_place(slot, class, new_len) {
                 let chunk_len = inner.sizes.chunk_len(class);
@@ -413,8 +435,8 @@ impl Store {
         }
     }
 
-    /// Rewrites a value from what it is: `with` is given it and returns up to 20 bytes for its beginning and something of its own.
-    /// A shorter one is padded with blanks to the old length, a longer one makes the value longer. Keeps flags and lifetime.
+    /// Rewrites a value from what it is: `with` is given it and its CAS number (0 with `-C`), and returns up to 20 bytes for its
+    /// beginning and something of its own. A shorter one is padded with blanks to the old length, a longer one makes the value longer. Keeps flags and lifetime.
     /// None if the key is not there. A value in pieces is shown as empty.
     ///
     /// # Errors
@@ -424,7 +446,7 @@ impl Store {
         local: &mut Local,
         (hash, key): (Hash, &[u8]),
         now: Now,
-        with: impl Fn(&[u8]) -> Result<(ArrayVec<u8, 20>, T), E>,
+        with: impl Fn(&[u8], u64) -> Result<(ArrayVec<u8, 20>, T), E>,
     ) -> Result<Option<T>, E> {
         let inner = &*self.inner;
         let mut spare: Option<Chunk> = None;
@@ -438,7 +460,7 @@ impl Store {
             let in_pieces = inner.sizes.is_large(inner.arena.shape_of(item));
             let old = if in_pieces { &[] } else { inner.arena.value(item) };
             let old_len = old.len();
-            let (new, told) = match with(old) {
+            let (new, told) = match with(old, inner.arena.cas(id)) {
                 Ok(new) => new,
                 Err(error) => break Err(error),
             };
@@ -538,10 +560,24 @@ impl Inner {
             (Condition::Cas(_), None) => Some(Stored::NotFound),
             // With `-C` no number is right, as in memcached.
             (Condition::Cas(wanted), Some(slot)) => {
-                (!self.arena.has_cas() || self.arena.cas(slot.id()) != wanted).then_some(Stored::Exists)
+                (!self.has_cas(slot.id(), Some(wanted))).then_some(Stored::Exists)
             }
             _ => None,
         }
+    }
+
+    /// Whether an item has this CAS number, if one is named. Never, with `-C`.
+    #[inline]
+    pub(super) fn has_cas(&self, id: ItemId, wanted: Option<u64>) -> bool {
+        wanted.is_none_or(|wanted| self.arena.has_cas() && self.arena.cas(id) == wanted)
+    }
+
+    /// Gives an item a new CAS number, greater than `old`.
+    #[inline]
+    fn renew_cas(&self, local: &mut Local, id: ItemId, old: u64) {
+        let cas = local.next_cas(old);
+        self.arena.set_cas(id, cas);
+        local.last = Receipt { cas: if self.arena.has_cas() { cas } else { 0 } };
     }
 
     /// Whether a value of this length, for which `class` was chosen, can be written over the item's: same class, and both
@@ -578,8 +614,7 @@ impl Inner {
     #[inline]
     fn changed_in_place(&self, local: &mut Local, slot: Slot<'_>, added: u64, removed: u64, at: Moment) {
         let id = slot.id();
-        let cas = local.next_cas(self.arena.cas(id));
-        self.arena.set_cas(id, cas);
+        self.renew_cas(local, id, self.arena.cas(id));
         self.arena.header(id).set_access(at.stamp);
         slot.set_meta(slot.meta().restored());
         local.stats.bytes.add(added);
@@ -641,7 +676,7 @@ impl Inner {
         let header = self.arena.header(id);
         header.set_flags(draft.flags);
         header.set_deadline(draft.deadline.0);
-        self.arena.set_cas(id, local.next_cas(slot.map_or(0, |slot| self.arena.cas(slot.id()))));
+        self.renew_cas(local, id, slot.map_or(0, |slot| self.arena.cas(slot.id())));
         self.arena.clear_pins(id, class.chunk_len, shape.value_len);
         let mut ghost = None;
         if let Some(slot) = slot {
