@@ -261,7 +261,8 @@ impl Worker<'_> {
     fn append(&mut self, key: &[u8]) -> Did {
         let (hash, digit) = (self.store.hash(key), self.rng.u64(0..10));
         let bytes = digit.to_string();
-        let stored = self.store.extend(&mut self.local, (hash, key), Side::Append, bytes.as_bytes(), Terms::default(), self.now);
+        let stored =
+            self.store.extend(&mut self.local, (hash, key), Side::Append, bytes.as_bytes(), Terms::default(), self.now);
         Did::Append(digit, stored == Ok(Stored::Stored))
     }
 

@@ -7,7 +7,9 @@ use slabd::clock::{Clock, Now};
 use slabd::limits::PIN_VALUE_MIN;
 use slabd::settings::{LruMode, LruTuning};
 use slabd::stats::{Block, Registry};
-use slabd::store::{Condition, Deadline, Draft, Local, Pinned, Refused, Side, Store, StoreConfig, Stored, Terms, Value};
+use slabd::store::{
+    Condition, Deadline, Draft, Local, Pinned, Refused, Side, Store, StoreConfig, Stored, Terms, Value,
+};
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -270,7 +272,14 @@ impl Model {
         let side = if self.rng.bool() { Side::Append } else { Side::Prepend };
         let (now, which) = (self.now(), self.rng.usize(0..3));
         let before = self.alive(key).cloned();
-        let stored = self.store.extend(&mut self.locals[which], (self.store.hash(key), key), side, &bytes, Terms::default(), now);
+        let stored = self.store.extend(
+            &mut self.locals[which],
+            (self.store.hash(key), key),
+            side,
+            &bytes,
+            Terms::default(),
+            now,
+        );
         match (stored, before) {
             (Ok(Stored::Stored), Some(twin)) => {
                 let value = if side == Side::Append { [&twin.value[..], &bytes] } else { [&bytes, &twin.value[..]] };
@@ -338,7 +347,8 @@ impl Model {
             225..=234 => {
                 self.check(&key);
                 let (now, place) = (self.now(), (self.store.hash(&key), &key[..]));
-                let touched = self.store.get(&mut self.locals[0], place, now, Some(Deadline::PAST), |view| view.is_some());
+                let touched =
+                    self.store.get(&mut self.locals[0], place, now, Some(Deadline::PAST), |view| view.is_some());
                 assert_eq!(touched, self.alive(&key).is_some());
                 self.twin.remove(&key);
             }

@@ -407,8 +407,7 @@ impl Worker<'_> {
         let before = self.remembered(key);
         let bytes = record(key, nonce, len);
         let hash = self.shared.store.hash(key);
-        let stored =
-            self.shared.store.extend(&mut self.local, (hash, key), side, &bytes, Terms::default(), self.now);
+        let stored = self.shared.store.extend(&mut self.local, (hash, key), side, &bytes, Terms::default(), self.now);
         if stored != Ok(Stored::Stored) {
             self.tally.refused += u64::from(stored.is_err());
             return;

@@ -138,9 +138,7 @@ pub fn finish_store(
     cx.local.stats.cmd_set.add(1);
     let stored = match plan(verb) {
         Plan::Put(condition) => cx.daemon.store.commit(cx.local, reservation, condition, cx.now),
-        Plan::Extend(side) => {
-            cx.daemon.store.commit_extension(cx.local, reservation, side, extension(terms), cx.now)
-        }
+        Plan::Extend(side) => cx.daemon.store.commit_extension(cx.local, reservation, side, extension(terms), cx.now),
     };
     match stored {
         Ok(stored) => told(cx, verb, stored),

@@ -385,13 +385,7 @@ impl Store {
     }
 
     /// Removes a key if it has this CAS number, or whatever number if none is named: stored, for removed, or why not.
-    pub fn remove(
-        &self,
-        local: &mut Local,
-        (hash, key): (Hash, &[u8]),
-        compare: Option<u64>,
-        now: Now,
-    ) -> Stored {
+    pub fn remove(&self, local: &mut Local, (hash, key): (Hash, &[u8]), compare: Option<u64>, now: Now) -> Stored {
         let inner = &*self.inner;
         let guard = inner.table.lock(hash);
         let Some(slot) = inner.find_live(&guard, hash, key, inner.moment(now)) else { return Stored::NotFound };

@@ -559,9 +559,7 @@ impl Inner {
             (Condition::Absent, Some(_)) | (Condition::Present, None) => Some(Stored::NotStored),
             (Condition::Cas(_), None) => Some(Stored::NotFound),
             // With `-C` no number is right, as in memcached.
-            (Condition::Cas(wanted), Some(slot)) => {
-                (!self.has_cas(slot.id(), Some(wanted))).then_some(Stored::Exists)
-            }
+            (Condition::Cas(wanted), Some(slot)) => (!self.has_cas(slot.id(), Some(wanted))).then_some(Stored::Exists),
             _ => None,
         }
     }

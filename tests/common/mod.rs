@@ -4,7 +4,9 @@
 pub(crate) mod client;
 pub(crate) mod direct;
 pub(crate) mod oracle;
+pub(crate) mod packet;
 pub(crate) mod server;
 pub(crate) mod stream;
 pub(crate) mod transcripts;
+pub(crate) mod transcripts_binary;
 pub(crate) mod wire;

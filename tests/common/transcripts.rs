@@ -10,8 +10,13 @@ use super::wire::Transcript;
 pub(crate) const TRANSCRIPTS: &[&[Transcript]] =
     &[RETRIEVAL, STORAGE, CAS, ARITHMETIC, REMOVAL, LIFETIMES, FLUSHES, LINES, REFUSALS, SIZES, CLOSES, SMALL_TALK];
 
-/// Every transcript of every table.
+/// Every transcript of every protocol.
 pub(crate) fn all() -> impl Iterator<Item = &'static Transcript> {
+    text().chain(super::transcripts_binary::binary())
+}
+
+/// Every transcript of every table here.
+pub(crate) fn text() -> impl Iterator<Item = &'static Transcript> {
     TRANSCRIPTS.iter().copied().flatten()
 }
 
