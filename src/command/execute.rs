@@ -288,7 +288,8 @@ fn begin_count(cx: &mut Context<'_>, key: (Hash, &[u8]), initial: Initial) -> Ou
 fn count_once(cx: &mut Context<'_>, key: (Hash, &[u8]), count: Count) -> Outcome<'static> {
     let Count { direction, delta, compare, initial } = count;
     let counted = cx.daemon.store.rewrite(cx.local, key, cx.now, |value, cas| {
-        if compare.is_some_and(|compare| compare != cas) {
+        // An empty value is no number whatever its CAS number is, as for memcached.
+        if !value.is_empty() && compare.is_some_and(|compare| compare != cas) {
             return Err(NotCounted::Changed);
         }
         let counted = arithmetic::apply(value, direction, delta).map_err(|_| NotCounted::NoNumber)?;

@@ -23,7 +23,7 @@
 //!
 //! | input | answer |
 //! | --- | --- |
-//! | another magic than 0x80 | closed, after what is owed has been written (own: memcached drops that) |
+//! | another magic than 0x80 | closed, after what is owed has been written (own: memcached drops hits) |
 //! | extras and key longer than the body | 0x81, then closed |
 //! | extras, key or value missing or too much for the opcode; a key of more than 250 bytes | 0x04, then closed |
 //! | a value behind stat, touch, gat, gatq, gatk, gatkq | the same (own: memcached takes it for the next header) |

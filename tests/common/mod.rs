@@ -7,6 +7,7 @@ pub(crate) mod oracle;
 pub(crate) mod packet;
 pub(crate) mod server;
 pub(crate) mod stream;
+pub(crate) mod stream_binary;
 pub(crate) mod transcripts;
 pub(crate) mod transcripts_binary;
 pub(crate) mod wire;

@@ -455,7 +455,10 @@ const CLOSES: &[Transcript] = &[
     ),
     ours(
         "what came before another magic is answered",
-        "memcached drops answers that have not been written yet",
-        &[Close("{req 0a}{req 0a m=81}", "{res 0a}")],
+        "memcached drops hits that have not been written yet",
+        &[
+            Say("{req 01 k=a x=0000000000000000 v=1}", "{res 01 c=a}"),
+            Close("{req 00 k=a}{req 0a m=81}", "{res 00 c=a x=00000000 v=1}"),
+        ],
     ),
 ];
