@@ -261,7 +261,7 @@ impl PacketSide {
     }
 
     /// What the server has counted.
-    fn counts(&mut self) -> Vec<(&'static str, String)> {
+    fn counts(&self) -> Vec<(&'static str, String)> {
         let stats = String::from_utf8(Client::connect(self.addr).ask(b"stats\r\n", b"END\r\n")).expect("text");
         let value = |name: &str| {
             let row = stats.lines().find_map(|line| line.strip_prefix("STAT ")?.strip_prefix(name)?.strip_prefix(' '));
