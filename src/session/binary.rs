@@ -178,7 +178,8 @@ fn plan<'a>(daemon: &Daemon, input: &'a [u8], batch: &mut Batch<'a>, len_max: us
         let Parsed::Complete { used: len, value: packet } = parse(&input[used..]) else {
             return (used, Ahead::Partial);
         };
-        // Every packet passes here before anything is done about it: who has to log in first would be turned away here.
+        // LOGIN: every packet passes here, sane in its lengths and with nothing done about it yet. Where clients have to log in, who has
+        // not done so would be turned away here (all but SASL's opcodes), and the connection closed.
         let (start, mut end) = (used, used + len);
         let mut value: &[u8] = b"";
         if let Ask::Value(request, terms) = packet.ask {
