@@ -64,7 +64,8 @@ pub fn touch<R>(cx: &mut Context<'_>, key: (Hash, &[u8]), exptime: i64, with: im
 }
 
 /// Stores a value that is at hand.
-#[inline]
+// Always: with a call site for each protocol the compiler would call it, at some 5 % of a set's instructions.
+#[inline(always)]
 pub fn store_whole(
     cx: &mut Context<'_>,
     hash: Hash,

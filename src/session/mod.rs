@@ -362,7 +362,7 @@ impl Session {
             return (0, Some(Stop::Input));
         }
         let Receiving { reservation, verb, reply } = *receiving;
-        let outcome = finish_store(cx, reservation, verb, &StoreTerms::default());
+        let outcome = finish_store(cx, reservation, verb, &StoreTerms { compare: None });
         out.make_room(REPLY_HEAD_LEN_MAX);
         encode(reply, outcome, out);
         (TERMINATOR.len(), None)
@@ -500,7 +500,7 @@ fn run<O: Out>(cx: &mut Context<'_>, hash: Hash, step: Step<'_>, out: &mut O) ->
             None
         }
         Step::Put { request, value, reply } => {
-            let outcome = store_whole(cx, hash, (request, &StoreTerms::default()), value);
+            let outcome = store_whole(cx, hash, (request, &StoreTerms { compare: None }), value);
             out.make_room(REPLY_HEAD_LEN_MAX);
             encode(reply, outcome, out);
             None

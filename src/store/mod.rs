@@ -310,7 +310,8 @@ impl Store {
     }
 
     /// Has the items fetched that the key's bucket (fetched meanwhile) seems to name. The second step.
-    #[inline]
+    // Always: two protocols call it, and the compiler would not for both.
+    #[inline(always)]
     pub fn prefetch_items(&self, hash: Hash) {
         self.inner.table.peek(hash, |id| self.inner.arena.prefetch(id));
     }

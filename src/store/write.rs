@@ -227,6 +227,8 @@ impl Store {
     ///
     /// # Errors
     /// [`Refused`]; an item that was there stays.
+    // Always, as `command::execute::store_whole`, which says why.
+    #[inline(always)]
     pub fn put(
         &self,
         local: &mut Local,
@@ -586,6 +588,8 @@ impl Inner {
         value_len < PIN_VALUE_MIN && self.arena.header(id).value_len() < PIN_VALUE_MIN && self.class_of(id).id == class
     }
 
+    // Always, as `command::execute::store_whole`, which says why.
+    #[inline(always)]
     fn replace_in_place(
         &self,
         local: &mut Local,
