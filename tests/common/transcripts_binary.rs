@@ -168,6 +168,19 @@ const CAS: &[Transcript] = &[
         ],
     ),
     same(
+        "a value in pieces heeds the number, too",
+        &[
+            Say("{req 01 k=a x=0000000000000000 v=1*300000}", "{res 01 c=a}"),
+            Say("{req 0e k=a v=2*300000 c=1}{req 0f k=a v=2 c=1}", "{err 0e 02}{err 0f 02}"),
+            Say("{req 01 k=a x=0000000000000000 v=3*300000 c=1}", "{err 01 02}"),
+            Say("{req 0e k=a v=1*300000 c=a}", "{res 0e c=b}"),
+            Say("{req 0f k=a v=1 c=b}", "{res 0f c=d}"),
+            Say("{req 04 k=a c=b}", "{err 04 02}"),
+            Say("{req 00 k=a}", "{res 00 c=d x=00000000 v=1*600001}"),
+            Say("{req 05 k=a x=0000000000000001000000000000000000000000}", "{err 05 06}"),
+        ],
+    ),
+    same(
         "a long value heeds the number, too",
         &[
             Say("{req 01 k=a x=0000000000000000 v=1*5000}", "{res 01 c=a}"),
