@@ -19,7 +19,8 @@
 //!
 //! # The walk of a request
 //!
-//! `get` of a small value, top to bottom; read in this order:
+//! `get` of a small value in the text protocol, top to bottom (the binary one has `session/binary.rs` and `proto/binary.rs`); read
+//! in this order:
 //!
 //! 1. [`server`], phase *read and serve*: socket → the worker's scratch buffer. An idle client owns no buffer.
 //! 2. [`session`]: what the input holds is parsed into a batch; each key is hashed and its bucket's cache line asked for.

@@ -1,6 +1,7 @@
 //! What is meant: the daemon's settings, validated, without a word of how they were written on a command line.
 
 use crate::limits::{ITEM_LEN_MAX, MEMORY_LEN_MAX, MEMORY_LEN_MIN, PAGE_LEN_MAX, THREADS_MAX, chunk_names_pieces};
+use std::collections::HashMap;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -11,10 +12,14 @@ use std::time::Duration;
 pub struct Settings {
     /// TCP listeners; none if only a unix socket is wanted.
     pub listen: Vec<SocketAddr>,
+    /// Which protocol is spoken at those of them that have one of their own.
+    pub listen_protocols: HashMap<SocketAddr, Protocol>,
     /// IPv6 addresses of `listen` may be left out if the host has no IPv6: they are slabd's choice, not the operator's.
     pub ipv6_optional: bool,
     /// Unix-domain socket beside (or instead of) TCP.
     pub unix_socket: Option<UnixSocket>,
+    /// `-B`: which protocol clients speak.
+    pub protocol: Protocol,
     /// `-m`: bytes for items.
     pub memory_len: u64,
     /// Make room by evicting (without `-M`).
@@ -53,6 +58,8 @@ pub struct Settings {
     pub chunk_max: Option<usize>,
     /// `-o idle_timeout`: close TCP connections idle this long.
     pub idle_timeout: Option<Duration>,
+    /// `-S`: clients of the binary protocol log in by SASL, with the users of `auth_file`.
+    pub sasl: bool,
     /// `-U`: where to answer datagrams.
     pub udp: Vec<SocketAddr>,
     /// `-Y`: the file of users who may use the daemon; everybody may if there is none.
@@ -107,8 +114,10 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             listen: Self::loopback(Self::PORT),
+            listen_protocols: HashMap::new(),
             ipv6_optional: true,
             unix_socket: None,
+            protocol: Protocol::default(),
             memory_len: 64 << 20,
             evict: true,
             conn_limit: 1024,
@@ -128,11 +137,24 @@ impl Default for Settings {
             process_len_max: None,
             chunk_max: None,
             idle_timeout: None,
+            sasl: false,
             udp: Vec::new(),
             auth_file: None,
             user: None,
         }
     }
+}
+
+/// Which protocol clients speak.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Protocol {
+    /// Each its own, which its first byte says.
+    #[default]
+    Auto,
+    /// The text protocol.
+    Ascii,
+    /// The binary protocol.
+    Binary,
 }
 
 /// A unix-domain listener.

@@ -9,9 +9,10 @@ use common::client::Client;
 use common::wire::Wire as _;
 use slabd::clock::Clock;
 use slabd::server::{self, Running};
-use slabd::settings::Settings;
+use slabd::settings::{Protocol, Settings, UnixSocket};
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -27,11 +28,18 @@ struct Guarded {
 
 impl Guarded {
     fn start(name: &str, users: &str) -> Self {
+        Self::speaking(Protocol::Ascii, name, users)
+    }
+
+    fn speaking(protocol: Protocol, name: &str, users: &str) -> Self {
         let file = std::env::temp_dir().join(format!("slabd-{}-gate-{name}", std::process::id()));
         std::fs::write(&file, users).unwrap();
         let settings = Settings {
             listen: vec!["127.0.0.1:0".parse().unwrap()],
             auth_file: Some(file.clone()),
+            unix_socket: Some(UnixSocket { path: file.with_extension("sock"), mode: 0o700 }),
+            protocol,
+            sasl: protocol != Protocol::Ascii,
             threads: 1,
             ..Settings::default()
         };
@@ -105,6 +113,80 @@ fn nothing_but_a_login_passes() {
     );
     let totals = guarded.running.daemon().stats.totals();
     assert_eq!((totals.auth_cmds, totals.auth_errors, totals.cmd_set), (3, 1, 1));
+}
+
+fn packet(opcode: u8, key: &[u8], extras: &[u8], value: &[u8]) -> Vec<u8> {
+    let mut packet = vec![0; 24];
+    (packet[0], packet[1], packet[4]) = (0x80, opcode, u8::try_from(extras.len()).unwrap());
+    packet[2..4].copy_from_slice(&u16::try_from(key.len()).unwrap().to_be_bytes());
+    let body_len = u32::try_from(extras.len() + key.len() + value.len()).unwrap();
+    packet[8..12].copy_from_slice(&body_len.to_be_bytes());
+    [&packet, extras, key, value].concat()
+}
+
+/// An answer of this opcode and status, with this body.
+fn told(opcode: u8, status: u8, body: &[u8]) -> Vec<u8> {
+    let mut answer = vec![0; 24];
+    (answer[0], answer[1], answer[7]) = (0x81, opcode, status);
+    answer[11] = u8::try_from(body.len()).unwrap();
+    [&answer, body].concat()
+}
+
+#[test]
+fn nothing_but_sasl_passes_in_binary() {
+    let guarded = Guarded::speaking(Protocol::Auto, "sasl", "foo:bar\n");
+    let failure = |opcode| told(opcode, 0x20, b"Auth failure.");
+    let login = packet(0x21, b"PLAIN", b"", b"\0foo\0bar");
+    for opcode in (0..=0xff).filter(|opcode| ![0x20, 0x21].contains(opcode)) {
+        let mut client = guarded.client();
+        client.send(&packet(opcode, b"secret", b"", b""));
+        // Whatever follows is not looked at any more, not even a login.
+        client.send(&login);
+        client.finish();
+        assert_eq!(client.rest(), failure(opcode), "opcode {opcode:#x}");
+    }
+    let mut client = guarded.client();
+    client.exchange(&packet(0x20, b"", b"", b""), &told(0x20, 0, b"PLAIN"));
+    client.exchange(&packet(0x21, b"PLAIN", b"", b"\0foo\0baz"), &failure(0x21));
+    client.exchange(&packet(0x21, b"PLAIN", b"", b"\0nobody\0bar"), &failure(0x21));
+    client.exchange(&packet(0x21, b"CRAM-MD5", b"", b"\0foo\0bar"), &failure(0x21));
+    client.exchange(&login, &told(0x21, 0, b"Authenticated"));
+    client.exchange(&packet(0x0a, b"", b"", b""), &told(0x0a, 0, b""));
+    // Text on the same port has its own way.
+    guarded.client().exchange(b"version\r\n", STRANGER);
+    let mut client = guarded.client();
+    client.exchange(&[LOGIN, b"get a\r\n"].concat(), b"STORED\r\nEND\r\n");
+    let totals = guarded.running.daemon().stats.totals();
+    assert_eq!((totals.auth_cmds, totals.auth_errors, totals.cmd_get), (5, 3, 1));
+}
+
+/// In the three ways a daemon with users may be set up, on both kinds of listener, whoever has not logged in reaches nothing.
+#[test]
+fn the_gate_is_on_every_listener_whatever_it_speaks() {
+    for protocol in [Protocol::Ascii, Protocol::Binary, Protocol::Auto] {
+        let guarded = Guarded::speaking(protocol, &format!("all-{protocol:?}"), "foo:bar\n");
+        for request in [
+            &b"get a\r\n"[..],
+            &b"set a 0 0 1\r\nx\r\n"[..],
+            &b"stats\r\n"[..],
+            &packet(0x00, b"a", b"", b""),
+            &packet(0x10, b"", b"", b""),
+        ] {
+            let mut tcp = guarded.client();
+            tcp.send(request);
+            tcp.finish();
+            let mut unix = UnixStream::connect(guarded.file.with_extension("sock")).unwrap();
+            unix.write_all(request).unwrap();
+            unix.shutdown(std::net::Shutdown::Write).unwrap();
+            let mut said = Vec::new();
+            unix.read_to_end(&mut said).unwrap();
+            assert_eq!(tcp.rest(), said, "{protocol:?} {request:?}");
+            let is_refusal = said.is_empty() || said.starts_with(b"CLIENT_ERROR ") || said.get(7) == Some(&0x20);
+            assert!(is_refusal, "{protocol:?} {request:?}: {said:?}");
+        }
+        let totals = guarded.running.daemon().stats.totals();
+        assert_eq!((totals.cmd_get, totals.cmd_set, totals.auth_cmds - totals.auth_errors), (0, 0, 0));
+    }
 }
 
 #[test]

@@ -124,7 +124,9 @@ fn play_cut_everywhere(transcript: &Transcript, values: Values) {
 /// is still to come, or so many days gone that the clock would not last.
 fn play_afresh(direct: &mut Direct, transcript: &Transcript, values: Values, cut: Cut) {
     let leaves_its_mark = |step: &Step| match step {
-        Step::Say(say, _) | Step::Close(say, _) => say.contains("flush_all"),
+        Step::Say(say, _) | Step::Close(say, _) => {
+            ["flush_all", "{req 08", "{req 18"].iter().any(|flush| say.contains(flush))
+        }
         Step::Wait(ms) => *ms > 3_600_000,
     };
     if transcript.steps.iter().any(leaves_its_mark) {
@@ -145,6 +147,7 @@ fn step_len(step: &Step) -> usize {
         common::wire::Piece::Bytes(bytes) => bytes.len(),
         // A number of unknown length; cutting in most of it will do.
         common::wire::Piece::Number(_) | common::wire::Piece::Word => 2,
+        common::wire::Piece::Cas(_) => 8,
     };
     compile(say, 1_700_000_000).into_iter().map(len).sum()
 }

@@ -559,7 +559,9 @@ impl Model {
             }
             225..=234 => {
                 self.check(&key);
-                let touched = self.store.touch((self.store.hash(&key), &key), self.now(), Deadline::PAST);
+                let (now, place) = (self.now(), (self.store.hash(&key), &key[..]));
+                let touched =
+                    self.store.get(&mut self.locals[0], place, now, Some(Deadline::PAST), |view| view.is_some());
                 assert_eq!(touched, self.alive(&key).is_some());
                 self.twin.remove(&key);
             }

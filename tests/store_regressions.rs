@@ -285,7 +285,7 @@ fn a_reservation_is_committed_to_its_own_store_only() {
 /// who used it as a fencing token was shut out.
 #[test]
 fn numbers_rise_from_thread_to_thread() {
-    let mut bench = Bench::with(8 << 20, true);
+    let bench = Bench::with(8 << 20, true);
     let mut others: Vec<_> = (0..3).map(|_| bench.store.local(bench.registry.register())).collect();
     let mut last = 0;
     for round in 0..1000 {

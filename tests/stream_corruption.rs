@@ -1,15 +1,17 @@
 //! A recorded stream of a thousand commands, cut off at every byte and damaged at every byte: each gets an answer or a
 //! close. Never a crash, never a hang, never a cache that has stopped working.
 //!
-//! All of it runs on a session without a socket; a sample goes over real ones. Damage at one byte is followed by the
+//! The same for a thousand packets of the binary protocol. All of it runs on a session without a socket; a sample goes over real ones. Damage at one byte is followed by the
 //! rest of the stream as far as it can matter, [`BEHIND`] requests; what went before does not depend on it.
 
 #[expect(dead_code, reason = "this test uses a part of what the tests share")]
 mod common;
 
 use common::direct::{Direct, DirectClient, Values};
+use common::packet::Packet;
 use common::server::Server;
 use common::stream::{Closes, Generator, Request};
+use common::stream_binary::PacketGenerator;
 use common::wire::{Wire, show};
 use std::fmt::Write as _;
 
@@ -30,7 +32,15 @@ const VALUE_LEN_MAX: usize = 3 << 20;
 
 #[test]
 fn every_prefix_of_a_stream_gets_an_answer_or_a_close() {
-    let requests = recorded();
+    cut_everywhere(&recorded());
+}
+
+#[test]
+fn every_prefix_of_a_stream_of_packets_gets_an_answer_or_a_close() {
+    cut_everywhere(&recorded_packets());
+}
+
+fn cut_everywhere(requests: &[Vec<u8>]) {
     let mut direct = Direct::new(16 << 20);
     for (index, request) in requests.iter().enumerate() {
         for len in 0..=request.len() {
@@ -44,12 +54,28 @@ fn every_prefix_of_a_stream_gets_an_answer_or_a_close() {
 
 #[test]
 fn a_stream_byte_by_byte_is_answered_as_in_one_piece() {
-    let stream = recorded().concat();
+    compare_cuts(&recorded().concat(), without_numbers);
+}
+
+#[test]
+fn a_stream_of_packets_byte_by_byte_is_answered_as_in_one_piece() {
+    compare_cuts(&recorded_packets().concat(), |mut answer| {
+        let (mut said, mut count) = (String::new(), 0);
+        while let Some((packet, len)) = Packet::read(answer) {
+            writeln!(said, "{:?}", Packet { cas: 0, ..packet }).expect("a String takes anything");
+            (answer, count) = (&answer[len..], count + 1);
+        }
+        assert!(answer.is_empty() && count > REQUESTS / 3, "{count} answers");
+        said.into_bytes()
+    });
+}
+
+fn compare_cuts(stream: &[u8], without_numbers: impl Fn(&[u8]) -> Vec<u8>) {
     let mut answers = ["one piece", "byte by byte"].map(|how| {
         let mut direct = Direct::new(16 << 20);
         let mut client = direct.connect(Values::Fed);
         if how == "one piece" {
-            client.send(&stream);
+            client.send(stream);
         } else {
             stream.chunks(1).for_each(|byte| client.send(byte));
         }
@@ -61,7 +87,15 @@ fn a_stream_byte_by_byte_is_answered_as_in_one_piece() {
 
 #[test]
 fn every_damaged_byte_of_a_stream_gets_an_answer_or_a_close() {
-    let requests = recorded();
+    damage_everywhere(&recorded());
+}
+
+#[test]
+fn every_damaged_byte_of_a_stream_of_packets_gets_an_answer_or_a_close() {
+    damage_everywhere(&recorded_packets());
+}
+
+fn damage_everywhere(requests: &[Vec<u8>]) {
     let rest_of_value = [&vec![b'x'; VALUE_LEN_MAX][..], b"\r\nversion\r\n"].concat();
     let mut rng = fastrand::Rng::with_seed(7);
     let mut direct = Direct::new(16 << 20);
@@ -93,7 +127,15 @@ fn every_damaged_byte_of_a_stream_gets_an_answer_or_a_close() {
 
 #[test]
 fn damaged_and_cut_streams_over_sockets_end_with_the_connection() {
-    let requests = recorded();
+    damage_over_sockets(&recorded());
+}
+
+#[test]
+fn damaged_and_cut_streams_of_packets_over_sockets_end_with_the_connection() {
+    damage_over_sockets(&recorded_packets());
+}
+
+fn damage_over_sockets(requests: &[Vec<u8>]) {
     let mut rng = fastrand::Rng::with_seed(11);
     let server = Server::start(2);
     for _ in 0..200 {
@@ -139,6 +181,19 @@ fn expect_alive(client: &mut DirectClient<'_>, after: &[u8]) {
     client.send(b"set alive 0 0 1\r\nx\r\nget alive\r\n");
     let answer = client.take_answer();
     assert!(answer == b"STORED\r\nVALUE alive 0 1\r\nx\r\nEND\r\n", "{} after {}", show(&answer), show(after));
+}
+
+/// The same for packets, without those that would make the server a different one for good.
+fn recorded_packets() -> Vec<Vec<u8>> {
+    let mut generator = PacketGenerator::new(20_26);
+    let mut requests = Vec::new();
+    while requests.len() < REQUESTS {
+        let batch = generator.batch();
+        let packets = batch.iter().filter(|asked| !asked.closes).map(|asked| asked.bytes(0x0102_0304, 0));
+        requests.extend(packets.filter(|bytes| bytes.len() <= REQUEST_LEN_MAX));
+    }
+    requests.truncate(REQUESTS);
+    requests
 }
 
 /// CAS numbers are each daemon's own.

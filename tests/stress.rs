@@ -432,7 +432,9 @@ impl Worker<'_> {
     fn touch(&mut self, key: &[u8], owned: bool) {
         let before = self.remembered(key);
         let deadline = Deadline::from_exptime(self.rng.i64(-1..20), self.now);
-        if self.shared.store.touch((self.shared.store.hash(key), key), self.now, deadline) && owned {
+        let place = (self.shared.store.hash(key), key);
+        let touched = self.shared.store.get(&mut self.local, place, self.now, Some(deadline), |view| view.is_some());
+        if touched && owned {
             assert!(before.is_some(), "touched what is not there");
             self.owned.get_mut(key).expect("remembered").dies = Some(deadline);
         }

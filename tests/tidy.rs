@@ -107,7 +107,7 @@ const ANY: &[&str] = &[];
 /// What `command` says, as against what it does.
 #[rustfmt::skip]
 const VOCABULARY: &[&str] = &[
-    "Automove", "ClassSet", "MaintainCommand",
+    "Automove", "ClassSet", "Count", "Initial", "MaintainCommand", "Protocol",
     "Command", "Direction", "Factor", "Leased", "Lifetimes", "LruCommand", "LruMode", "Marks", "MetaCommand", "MetaCount",
     "MetaDelete", "MetaGet", "MetaOutcome", "MetaShape", "MetaView", "Opaque", "Out", "Outcome", "Receipt", "ReplyShape",
     "Report", "StatsTopic", "Step", "StoreRequest", "StoreTerms", "StoreVerb", "VERSION", "Value", "View", "WireError",
@@ -134,16 +134,17 @@ const UNSAFE: &[&str] = &["store/arena.rs", "store/item.rs", "sys/memory.rs"];
 /// The most lines a file may have, unit tests included. A file near its ceiling is a question, not a reason to split.
 const CEILINGS: &[(&str, usize)] = &[
     ("proto/login.rs", 150),
+    ("proto/sasl.rs", 150),
     ("server/udp.rs", 300),
-    ("session/login.rs", 100),
+    ("session/login.rs", 150),
     ("main.rs", 15),
     ("lib.rs", 200),
     ("cli.rs", 350),
-    ("cli/flags.rs", 600),
+    ("cli/flags.rs", 800),
     ("cli/extended.rs", 350),
     ("auth.rs", 350),
     ("fuzzing.rs", 150),
-    ("settings.rs", 350),
+    ("settings.rs", 380),
     ("server/mod.rs", 350),
     ("server/listen.rs", 300),
     ("server/acceptor.rs", 350),
@@ -156,7 +157,8 @@ const CEILINGS: &[(&str, usize)] = &[
     ("server/pending.rs", 250),
     ("server/socket.rs", 150),
     ("server/signals.rs", 150),
-    ("session/mod.rs", 750),
+    ("session/mod.rs", 850),
+    ("session/binary.rs", 400),
     ("session/detect.rs", 60),
     ("session/budget.rs", 80),
     ("proto/mod.rs", 200),

@@ -5,8 +5,9 @@
 
 use super::extended::{check_chunk_max, extended};
 use crate::limits::{ITEM_LEN_MAX, MEMORY_LEN_MAX, MEMORY_LEN_MIN, PROCESS_LEN_MIN, THREADS_MAX};
-use crate::settings::{Settings, UnixSocket};
+use crate::settings::{Protocol, Settings, UnixSocket};
 use clap::{ArgAction, Parser};
+use std::collections::HashMap;
 use std::ffi::OsString;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
@@ -28,6 +29,9 @@ pub(super) struct Flags {
     /// Permissions of the unix-domain socket, in octal
     #[arg(short = 'a', long, value_name = "MASK", default_value = "0700")]
     unix_mask: String,
+    /// Protocol that clients speak: auto (the first byte says which), ascii or binary
+    #[arg(short = 'B', long, value_name = "NAME", default_value = "auto")]
+    protocol: String,
     /// Addresses to listen on: host, host:port, [v6] or [v6]:port, separated by commas; '*' is all of them
     /// [default: 127.0.0.1,::1]
     #[arg(short, long, value_name = "ADDR")]
@@ -74,6 +78,9 @@ pub(super) struct Flags {
     /// File of users, `user:password` a line; clients then log in first, by a set of 'user password'; read again on SIGHUP
     #[arg(short = 'Y', long, value_name = "FILE")]
     auth_file: Option<PathBuf>,
+    /// Have clients of the binary protocol log in by SASL (PLAIN), with the users of -Y or of the file that MEMCACHED_SASL_PWDB names
+    #[arg(short = 'S', long)]
+    enable_sasl: bool,
     /// User to run as, if started by root [default: nobody]
     #[arg(short, long, value_name = "USER")]
     user: Option<String>,
@@ -111,13 +118,11 @@ pub(super) fn settings_of(flags: &Flags) -> Result<(Settings, Vec<String>), Stri
     let mut warnings = Vec::new();
     let (memory_len, item_len_max) = lengths(flags, &mut warnings)?;
     let mut settings = Settings { memory_len, item_len_max, ..Settings::default() };
-    (settings.listen, settings.ipv6_optional) = listen_addrs(flags, Port::Tcp)?;
-    let (udp, udp_ipv6_optional) = listen_addrs(flags, Port::Udp)?;
-    settings.udp = udp;
-    settings.ipv6_optional |= udp_ipv6_optional;
-    if !settings.udp.is_empty() && flags.auth_file.is_some() {
-        return Err(bad("-U/--udp-port", &flags.udp_port, "cannot be where clients must log in (-Y)"));
-    }
+    let tcp = places(flags, Port::Tcp)?;
+    let udp = places(flags, Port::Udp)?;
+    settings.ipv6_optional = tcp.ipv6_optional || udp.ipv6_optional;
+    (settings.listen, settings.listen_protocols, settings.udp) = (tcp.addrs, tcp.protocols, udp.addrs);
+    logins(flags, &mut settings)?;
     settings.unix_socket = unix_socket(flags)?;
     if settings.listen.is_empty() && settings.unix_socket.is_none() {
         return Err(bad("-p/--port", &flags.port, "without TCP there must be a unix socket (-s)"));
@@ -138,7 +143,6 @@ pub(super) fn settings_of(flags: &Flags) -> Result<(Settings, Vec<String>), Stri
     if let Some(chunk_min) = &flags.slab_min_size {
         settings.chunk_min = Some(number("-n/--slab-min-size", chunk_min, 1, item_len_max)?);
     }
-    settings.auth_file.clone_from(&flags.auth_file);
     settings.user.clone_from(&flags.user);
     settings.verbosity = flags.verbose;
     for list in &flags.extended {
@@ -194,8 +198,18 @@ enum Port {
     Udp,
 }
 
-/// `-l` and `-p` or `-U`: where to listen, and whether IPv6 may be missing.
-fn listen_addrs(flags: &Flags, kind: Port) -> Result<(Vec<SocketAddr>, bool), String> {
+/// Where to listen.
+#[derive(Default)]
+struct Places {
+    addrs: Vec<SocketAddr>,
+    /// Of those that have one of their own.
+    protocols: HashMap<SocketAddr, Protocol>,
+    /// No IPv6 on this host is no reason not to start.
+    ipv6_optional: bool,
+}
+
+/// `-l` and `-p` or `-U`.
+fn places(flags: &Flags, kind: Port) -> Result<Places, String> {
     let (option, typed) = match kind {
         Port::Tcp => ("-p/--port", flags.port.as_str()),
         Port::Udp => ("-U/--udp-port", flags.udp_port.as_str()),
@@ -207,29 +221,108 @@ fn listen_addrs(flags: &Flags, kind: Port) -> Result<(Vec<SocketAddr>, bool), St
             port => Some(port),
         },
     };
-    let Some(port) = port else { return Ok((Vec::new(), false)) };
+    let Some(port) = port else { return Ok(Places::default()) };
     if flags.listen.is_empty() {
-        return Ok((Settings::loopback(port), true));
+        return Ok(Places { addrs: Settings::loopback(port), ipv6_optional: true, ..Places::default() });
     }
-    let mut addrs = Vec::new();
-    let mut ipv6_optional = false;
-    for place in flags.listen.iter().flat_map(|list| list.split(',')) {
-        if place == "*" {
-            ipv6_optional = true;
-            addrs.push((Ipv4Addr::UNSPECIFIED, port).into());
-            addrs.push((Ipv6Addr::UNSPECIFIED, port).into());
+    let mut places = Places::default();
+    for typed in flags.listen.iter().flat_map(|list| list.split(',')) {
+        let (protocol, place) = labelled(typed)?;
+        let addrs = if place == "*" {
+            places.ipv6_optional = true;
+            vec![(Ipv4Addr::UNSPECIFIED, port).into(), (Ipv6Addr::UNSPECIFIED, port).into()]
         } else {
-            addrs.extend(resolve(place, port)?);
+            resolve(place, port)?
+        };
+        for addr in addrs {
+            if !places.addrs.contains(&addr) {
+                places.addrs.push(addr);
+            }
+            if let Some(protocol) = protocol {
+                places.protocols.insert(addr, protocol);
+            }
         }
     }
-    let mut seen = Vec::new();
-    addrs.retain(|addr| {
-        let new = !seen.contains(addr);
-        seen.push(*addr);
-        new
-    });
-    Ok((addrs, ipv6_optional))
+    Ok(places)
 }
+
+/// What stands before a place: `notls:`, `proto[ascii]:`, `tag[name]:`, each at most once. The protocol, and the place.
+fn labelled(typed: &str) -> Result<(Option<Protocol>, &str), String> {
+    const OPTION: &str = "-l/--listen";
+    let (mut protocol, mut tag, mut plain) = (None, None, false);
+    let mut rest = typed;
+    loop {
+        if let Some(behind) = rest.strip_prefix("notls:").filter(|_| !plain) {
+            (plain, rest) = (true, behind);
+        } else if let Some((name, behind)) = label(rest, "proto[").filter(|_| protocol.is_none()) {
+            protocol = Some(match name {
+                "ascii" => Protocol::Ascii,
+                "binary" => Protocol::Binary,
+                "negotiating" => Protocol::Auto,
+                _ => return Err(bad(OPTION, typed, "has a protocol that is not ascii, binary or negotiating")),
+            });
+            rest = behind;
+        } else if let Some((name, behind)) = label(rest, "tag[").filter(|_| tag.is_none()) {
+            if name.len() > TAG_LEN_MAX {
+                return Err(bad(OPTION, typed, &format!("has a tag of more than {TAG_LEN_MAX} bytes")));
+            }
+            tag = Some(name);
+            rest = behind;
+        } else if rest.starts_with("btls:") || rest.starts_with("mtls:") {
+            return Err(bad(OPTION, typed, "asks for TLS, which is not served yet"));
+        } else {
+            return Ok((protocol, rest));
+        }
+    }
+}
+
+/// `kind[name]:` and what is behind it.
+fn label<'a>(text: &'a str, kind: &str) -> Option<(&'a str, &'a str)> {
+    text.strip_prefix(kind)?.split_once("]:")
+}
+
+/// Longest tag of a listener (memcached's, for its proxy; it means nothing here).
+const TAG_LEN_MAX: usize = 8;
+
+/// `-Y`, `-S` and `-B`: who logs in how. memcached's `-Y` means ASCII and its `-S` means binary; with both, each client has its own.
+fn logins(flags: &Flags, settings: &mut Settings) -> Result<(), String> {
+    settings.protocol = protocol(&flags.protocol)?;
+    settings.sasl = flags.enable_sasl;
+    settings.auth_file.clone_from(&flags.auth_file);
+    if settings.sasl && settings.auth_file.is_none() {
+        settings.auth_file = std::env::var_os(PASSWORD_FILE).map(PathBuf::from);
+        if settings.auth_file.is_none() {
+            return Err(format!("-S/--enable-sasl: needs a file of users: -Y, or {PASSWORD_FILE} in the environment"));
+        }
+    }
+    if settings.auth_file.is_none() {
+        return Ok(());
+    }
+    let only = match (settings.sasl, flags.auth_file.is_some()) {
+        (true, true) => None,
+        (true, false) => Some((Protocol::Binary, "-S")),
+        (false, _) => Some((Protocol::Ascii, "-Y")),
+    };
+    if let Some((only, option)) = only {
+        let others = settings.listen_protocols.values().chain([&settings.protocol]);
+        if others.into_iter().any(|&other| other != Protocol::Auto && other != only) {
+            return Err(bad(
+                "-B/--protocol",
+                &flags.protocol,
+                &format!("or a listener's own has no login by {option}"),
+            ));
+        }
+        settings.protocol = only;
+        settings.listen_protocols.values_mut().for_each(|protocol| *protocol = only);
+    }
+    if !settings.udp.is_empty() {
+        return Err(bad("-U/--udp-port", &flags.udp_port, "cannot be where clients must log in (-Y, -S)"));
+    }
+    Ok(())
+}
+
+/// memcached's name for the file of users of `-S`.
+const PASSWORD_FILE: &str = "MEMCACHED_SASL_PWDB";
 
 /// One place of `-l`: `host`, `host:port`, a bare IPv6 address, `[v6]`, `[v6]:port`.
 fn resolve(place: &str, port: u16) -> Result<Vec<SocketAddr>, String> {
@@ -258,6 +351,15 @@ fn unix_socket(flags: &Flags) -> Result<Option<UnixSocket>, String> {
         _ => return Err(bad("-a/--unix-mask", &flags.unix_mask, "must be octal, 0 to 0777")),
     };
     Ok(flags.unix_socket.clone().map(|path| UnixSocket { path, mode }))
+}
+
+fn protocol(typed: &str) -> Result<Protocol, String> {
+    match typed {
+        "auto" => Ok(Protocol::Auto),
+        "ascii" => Ok(Protocol::Ascii),
+        "binary" => Ok(Protocol::Binary),
+        _ => Err(bad("-B/--protocol", typed, "must be one of auto, binary, or ascii")),
+    }
 }
 
 fn growth_factor(typed: &str) -> Result<f64, String> {
@@ -329,7 +431,10 @@ mod tests {
             tune(&mut settings.background);
             settings
         };
-        let table: [(&str, Settings); 30] = [
+        let table: [(&str, Settings); 33] = [
+            ("-B auto", base.clone()),
+            ("-B ascii", Settings { protocol: Protocol::Ascii, ..base.clone() }),
+            ("--protocol=binary", Settings { protocol: Protocol::Binary, ..base.clone() }),
             ("-m 100", Settings { memory_len: 100 << 20, ..base.clone() }),
             ("--memory-limit=3", Settings { memory_len: MEMORY_LEN_MIN, ..base.clone() }),
             ("-M", Settings { evict: false, ..base.clone() }),
@@ -393,6 +498,28 @@ mod tests {
     }
 
     #[test]
+    fn a_place_may_have_a_protocol_and_a_tag() {
+        let settings =
+            parsed("-l proto[ascii]:tag[one]:10.0.0.1:7,notls:proto[binary]:[::1]:8,tag[x]:10.0.0.2 -B ascii").unwrap();
+        assert_eq!(settings.listen, addrs(&["10.0.0.1:7", "[::1]:8", "10.0.0.2:11211"]));
+        let protocols = settings.listen.iter().map(|addr| settings.listen_protocols.get(addr).copied());
+        assert_eq!(protocols.collect::<Vec<_>>(), [Some(Protocol::Ascii), Some(Protocol::Binary), None]);
+    }
+
+    #[test]
+    fn logins_decide_which_protocol_is_left() {
+        for (line, protocol, sasl) in [
+            ("-Y users", Protocol::Ascii, false),
+            ("-Y users -S", Protocol::Auto, true),
+            ("-B binary -S -Y users", Protocol::Binary, true),
+        ] {
+            let settings = parsed(line).unwrap();
+            assert_eq!((settings.protocol, settings.sasl), (protocol, sasl), "{line}");
+            assert_eq!(settings.auth_file, Some("users".into()));
+        }
+    }
+
+    #[test]
     fn a_unix_socket_is_beside_tcp_with_its_mode_in_octal() {
         let settings = parsed("-s /tmp/x -a 0770").unwrap();
         assert_eq!(settings.unix_socket, Some(UnixSocket { path: "/tmp/x".into(), mode: 0o770 }));
@@ -418,11 +545,19 @@ mod tests {
             ("-I 33m", "-I/--max-item-size: '33m'"),
             ("-I m", "-I/--max-item-size: 'm'"),
             ("-a 9", "-a/--unix-mask: '9'"),
+            ("-B udp", "-B/--protocol: 'udp' must be one of auto, binary, or ascii"),
             ("-p 65536", "-p/--port: '65536'"),
             ("-p -2", "-p/--port: '-2'"),
             ("-p 0", "-p/--port: '0'"),
             ("-U 70000", "-U/--udp-port: '70000'"),
             ("-U 11211 -Y users", "-U/--udp-port: '11211' cannot be where clients must log in"),
+            ("-S", "-S/--enable-sasl: needs a file of users"),
+            ("-Y users -B binary", "-B/--protocol: 'binary' or a listener's own has no login by -Y"),
+            ("-Y users -l proto[binary]:127.0.0.1", "-B/--protocol: 'auto' or a listener's own has no login by -Y"),
+            ("-l proto[proxy]:127.0.0.1", "has a protocol that is not"),
+            ("-l tag[muchtoolong]:127.0.0.1", "has a tag of more than 8"),
+            ("-l mtls:127.0.0.1", "asks for TLS"),
+            ("-l tag[a]:tag[b]:127.0.0.1", "-l/--listen"),
             ("-l no.such.host.invalid", "-l/--listen: 'no.such.host.invalid'"),
             ("-l 127.0.0.1:x", "-l/--listen 127.0.0.1:x: 'x'"),
             ("-l :5", "-l/--listen: ':5'"),

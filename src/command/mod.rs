@@ -9,7 +9,7 @@ pub mod execute;
 pub mod meta;
 pub mod report;
 
-pub use crate::settings::{Automove, LruMode};
+pub use crate::settings::{Automove, LruMode, Protocol};
 pub use crate::store::{ClassSet, Leased, Lifetimes, Marks, MetaView, Receipt, Step, Value, View};
 pub use meta::{MetaCommand, MetaCount, MetaDelete, MetaGet, MetaOutcome, StoreTerms};
 
@@ -220,6 +220,28 @@ pub enum StoreVerb {
     CasOrStale(u64),
     /// If this is the token of the lease on the key.
     Lease(u64),
+}
+
+/// Counting, with all that can be asked of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Count {
+    /// Up or down.
+    pub direction: Direction,
+    /// By how much.
+    pub delta: u64,
+    /// If the item has this CAS number.
+    pub compare: Option<u64>,
+    /// What a key that is not there becomes; none: it stays away.
+    pub initial: Option<Initial>,
+}
+
+/// A number to begin with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Initial {
+    /// The number.
+    pub number: u64,
+    /// As the client wrote it.
+    pub exptime: i64,
 }
 
 /// How to answer. Filled by a protocol's parser, read by the same protocol's encoder only; small and owned, because it

@@ -6,7 +6,7 @@
 use super::{Context, Report, VERSION};
 use crate::clock::Tick;
 use crate::limits::TURN_REQUESTS_MAX;
-use crate::settings::{LruMode, LruTuning, Settings};
+use crate::settings::{LruMode, LruTuning, Protocol, Settings};
 use crate::stats::Totals;
 use crate::store::{ClassSummary, Footprint};
 use crate::sys::process::cpu_times;
@@ -278,9 +278,15 @@ fn settings_of_the_edge(report: &mut Report, cx: &Context<'_>) {
     report.push("reqs_per_event", settings.reqs_per_event.unwrap_or(TURN_REQUESTS_MAX));
     report.push("cas_enabled", yes(settings.with_cas));
     report.push("tcp_backlog", settings.backlog);
-    report.push("binding_protocol", "auto-negotiate");
-    report.push("auth_enabled_sasl", "no");
-    report.push("auth_enabled_ascii", yes(settings.auth_file.is_some()));
+    let protocol = match settings.protocol {
+        Protocol::Auto => "auto-negotiate",
+        Protocol::Ascii => "ascii",
+        Protocol::Binary => "binary",
+    };
+    report.push("binding_protocol", protocol);
+    report.push("auth_enabled_sasl", yes(settings.sasl));
+    let by_token = settings.auth_file.is_some() && settings.protocol != Protocol::Binary;
+    report.push("auth_enabled_ascii", yes(by_token));
     report.push("item_size_max", settings.item_len_max);
     report.push("maxconns_fast", "yes");
 }

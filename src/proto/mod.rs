@@ -12,10 +12,12 @@
 //! other command, and only a request that has not arrived in full is [`Parsed::Partial`].
 
 mod admin;
+pub mod binary;
 mod lease;
 mod line;
 pub mod login;
 pub mod meta;
+pub mod sasl;
 pub mod text;
 
 pub use crate::command::VERSION;

@@ -430,15 +430,22 @@ fn verbosity<'a>(line: &[u8]) -> Line<'a> {
 
 /// stats `[<topic>]`
 fn stats<'a>(line: &[u8]) -> Line<'a> {
-    let topic = match Words::new(line).word() {
+    match stats_topic(Words::new(line).word()) {
+        Some(topic) => one(Command::Stats(topic), false),
+        None => refused(WireError::UnknownCommand, false),
+    }
+}
+
+/// What numbers are asked for, in whatever protocol.
+pub(super) fn stats_topic(name: Option<&[u8]>) -> Option<StatsTopic> {
+    Some(match name {
         None => StatsTopic::General,
         Some(b"settings") => StatsTopic::Settings,
         Some(b"items") => StatsTopic::Items,
         Some(b"slabs") => StatsTopic::Slabs,
         Some(b"reset") => StatsTopic::Reset,
-        Some(_) => return refused(WireError::UnknownCommand, false),
-    };
-    one(Command::Stats(topic), false)
+        Some(_) => return None,
+    })
 }
 
 /// lru mode `<mode>`, lru tune `<hot %>` `<warm %>` `<hot factor>` `<warm factor>`, lru temp_ttl `<seconds>`. Words behind

@@ -12,7 +12,7 @@
 //! It accepts a batch from each listener in turn and remembers which had more, because events are edges. When the system
 //! is out of descriptors, or all inboxes are full, it waits a little instead of spinning. It serves *no* request.
 
-use super::inbox::{Inbox, WAKE};
+use super::inbox::{Arrival, Inbox, WAKE};
 use super::listen::{Listener, Peer};
 use super::socket::Socket;
 use crate::limits::{ACCEPT_BACKOFF_MS, ACCEPT_BATCH_MAX};
@@ -132,7 +132,8 @@ impl Acceptor {
         match self.listeners[listener].accept() {
             Ok((socket, peer)) => {
                 self.starved = false;
-                self.admit(socket, peer);
+                let protocol = self.listeners[listener].protocol();
+                self.admit(Arrival { socket, protocol }, peer);
                 Pace::Go
             }
             Err(error) if error.kind() == ErrorKind::WouldBlock => Pace::Dry,
@@ -152,21 +153,21 @@ impl Acceptor {
     }
 
     /// Hands a client to a worker, or turns it away at the limit.
-    fn admit(&mut self, socket: Socket, peer: Peer) {
+    fn admit(&mut self, arrival: Arrival, peer: Peer) {
         let open_count: usize = self.workers.iter().map(|worker| worker.open_count()).sum();
         if open_count >= self.conn_limit {
             self.stats.rejected_connections.add(1);
-            turn_away(socket);
+            turn_away(arrival.socket);
             return;
         }
-        let mut socket = socket;
+        let mut arrival = arrival;
         let first = self.choose(peer);
         // The chosen one, then whoever has room; that somebody has was checked before accepting.
         for i in 0..self.workers.len() {
             let worker = &self.workers[(first + i) % self.workers.len()];
-            match worker.push(socket) {
+            match worker.push(arrival) {
                 Ok(()) => return,
-                Err(back) => socket = back,
+                Err(back) => arrival = back,
             }
         }
     }

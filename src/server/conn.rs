@@ -31,6 +31,7 @@ use crate::clock::Tick;
 use crate::command::{Context, Out};
 use crate::limits::{READ_BUFFER_LEN, ROUND_COST_MIN, TURN_INPUT_MAX, TURN_OUTPUT_MAX, WRITE_AT_ONCE_LEN};
 use crate::session::{Session, Stop};
+use crate::settings::Protocol;
 use mio::event::Event;
 use mio::{Interest, Registry, Token};
 use std::io::{self, ErrorKind, Read};
@@ -83,11 +84,11 @@ pub(super) enum Next {
 
 impl Conn {
     /// A client that has just come.
-    pub(super) fn new(socket: Socket, token: usize, now: Tick) -> Self {
+    pub(super) fn new(socket: Socket, protocol: Protocol, token: usize, now: Tick) -> Self {
         Self {
             socket,
             token,
-            session: Session::new(),
+            session: Session::speaking(protocol),
             out: None,
             pending: Pending::default(),
             active: now,

@@ -8,17 +8,26 @@
 
 use super::socket::Socket;
 use crate::limits::INBOX_LEN_MAX;
+use crate::settings::Protocol;
 use mio::Waker;
 use std::collections::VecDeque;
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+/// A client on its way to its worker.
+#[derive(Debug)]
+pub(super) struct Arrival {
+    pub(super) socket: Socket,
+    /// What its listener says that it speaks.
+    pub(super) protocol: Protocol,
+}
+
 /// One worker's entrance.
 #[derive(Debug)]
 pub(super) struct Inbox {
     /// At most `len_max` sockets.
-    queue: Mutex<VecDeque<Socket>>,
+    queue: Mutex<VecDeque<Arrival>>,
     len_max: usize,
     waker: Waker,
     /// Connections of this worker, those in the queue included. The acceptor adds, the worker takes away; statistical
@@ -40,13 +49,13 @@ impl Inbox {
     }
 
     /// Hands a socket over, or gives it back if the queue is full.
-    pub(super) fn push(&self, socket: Socket) -> Result<(), Socket> {
+    pub(super) fn push(&self, arrival: Arrival) -> Result<(), Arrival> {
         let mut queue = self.queue();
         if queue.len() >= self.len_max {
-            return Err(socket);
+            return Err(arrival);
         }
         let was_empty = queue.is_empty();
-        queue.push_back(socket);
+        queue.push_back(arrival);
         // Counted before the worker can see it, so that its count never falls below zero.
         self.open_count.fetch_add(1, Ordering::Relaxed);
         drop(queue);
@@ -62,7 +71,7 @@ impl Inbox {
     }
 
     /// Exchanges the queue with an empty one of the worker's.
-    pub(super) fn drain(&self, into: &mut VecDeque<Socket>) {
+    pub(super) fn drain(&self, into: &mut VecDeque<Arrival>) {
         debug_assert!(into.is_empty(), "sockets of the last turn were not adopted");
         std::mem::swap(&mut *self.queue(), into);
     }
@@ -96,7 +105,7 @@ impl Inbox {
         }
     }
 
-    fn queue(&self) -> MutexGuard<'_, VecDeque<Socket>> {
+    fn queue(&self) -> MutexGuard<'_, VecDeque<Arrival>> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -116,8 +125,8 @@ mod tests {
     use super::*;
     use std::time::Duration;
 
-    fn socket() -> Socket {
-        Socket::Unix(mio::net::UnixStream::pair().unwrap().0)
+    fn arrival() -> Arrival {
+        Arrival { socket: Socket::Unix(mio::net::UnixStream::pair().unwrap().0), protocol: Protocol::Auto }
     }
 
     #[test]
@@ -128,14 +137,14 @@ mod tests {
             poll.poll(&mut events, Some(Duration::ZERO)).unwrap();
             events.iter().filter(|event| event.token() == WAKE).count()
         };
-        inbox.push(socket()).unwrap();
+        inbox.push(arrival()).unwrap();
         assert_eq!(rung(), 1);
-        inbox.push(socket()).unwrap();
+        inbox.push(arrival()).unwrap();
         assert_eq!(rung(), 0);
         let mut adopted = VecDeque::new();
         inbox.drain(&mut adopted);
         assert_eq!((adopted.len(), inbox.open_count()), (2, 2));
-        inbox.push(socket()).unwrap();
+        inbox.push(arrival()).unwrap();
         assert_eq!(rung(), 1);
         inbox.closed();
         assert_eq!(inbox.open_count(), 2);
@@ -145,10 +154,10 @@ mod tests {
     fn a_full_inbox_gives_the_socket_back_and_does_not_count_it() {
         let poll = mio::Poll::new().unwrap();
         let inbox = Inbox::new(Waker::new(poll.registry(), WAKE).unwrap(), 2);
-        inbox.push(socket()).unwrap();
+        inbox.push(arrival()).unwrap();
         assert!(inbox.has_room());
-        inbox.push(socket()).unwrap();
-        assert!(!inbox.has_room() && inbox.push(socket()).is_err());
+        inbox.push(arrival()).unwrap();
+        assert!(!inbox.has_room() && inbox.push(arrival()).is_err());
         assert_eq!(inbox.open_count(), 2);
     }
 }

@@ -6,11 +6,11 @@
 //! It does *not* decide what to listen on; settings do.
 
 use super::socket::Socket;
-use crate::settings::{Settings, UnixSocket};
+use crate::settings::{Protocol, Settings, UnixSocket};
 use crate::sys::process;
 use mio::event::Source;
 use mio::{Interest, Registry, Token};
-use socket2::{Domain, Protocol, SockAddr, Type};
+use socket2::{Domain, SockAddr, Type};
 use std::fs::{self, Permissions};
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, SocketAddr, TcpListener};
@@ -22,9 +22,10 @@ use std::time::SystemTime;
 /// A socket that clients connect to.
 #[derive(Debug)]
 pub(super) enum Listener {
-    Tcp(mio::net::TcpListener),
+    Tcp(mio::net::TcpListener, Protocol),
     Unix {
         listener: mio::net::UnixListener,
+        protocol: Protocol,
         /// Gone when the listener is.
         _file: SocketFile,
     },
@@ -41,17 +42,24 @@ impl Listener {
     /// Takes a client that waits.
     pub(super) fn accept(&self) -> io::Result<(Socket, Peer)> {
         match self {
-            Self::Tcp(listener) => {
+            Self::Tcp(listener, _) => {
                 listener.accept().map(|(stream, peer)| (Socket::Tcp(stream), Peer::Net(peer.ip(), peer.port())))
             }
             Self::Unix { listener, .. } => listener.accept().map(|(stream, _)| (Socket::Unix(stream), Peer::Local)),
         }
     }
 
+    /// Which protocol its clients speak.
+    pub(super) fn protocol(&self) -> Protocol {
+        match self {
+            Self::Tcp(_, protocol) | Self::Unix { protocol, .. } => *protocol,
+        }
+    }
+
     /// Puts it on a poll.
     pub(super) fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
         match self {
-            Self::Tcp(listener) => listener.register(registry, token, Interest::READABLE),
+            Self::Tcp(listener, _) => listener.register(registry, token, Interest::READABLE),
             Self::Unix { listener, .. } => listener.register(registry, token, Interest::READABLE),
         }
     }
@@ -59,7 +67,7 @@ impl Listener {
     /// Where it listens, if that is an address of the network.
     pub(super) fn local_addr(&self) -> Option<SocketAddr> {
         match self {
-            Self::Tcp(listener) => listener.local_addr().ok(),
+            Self::Tcp(listener, _) => listener.local_addr().ok(),
             Self::Unix { .. } => None,
         }
     }
@@ -70,7 +78,10 @@ pub(super) fn bind_all(settings: &Settings) -> io::Result<Vec<Listener>> {
     let mut listeners = Vec::new();
     for &addr in &settings.listen {
         match bind_tcp(addr, settings.backlog) {
-            Ok(listener) => listeners.push(Listener::Tcp(mio::net::TcpListener::from_std(listener))),
+            Ok(listener) => {
+                let protocol = settings.listen_protocols.get(&addr).copied().unwrap_or(settings.protocol);
+                listeners.push(Listener::Tcp(mio::net::TcpListener::from_std(listener), protocol));
+            }
             Err(error) if settings.ipv6_optional && addr.is_ipv6() && process::lacks_address_family(&error) => {
                 log::warn!("not listening on {addr}: this host has no IPv6 ({})", process::reason(&error));
             }
@@ -80,7 +91,8 @@ pub(super) fn bind_all(settings: &Settings) -> io::Result<Vec<Listener>> {
     if let Some(unix) = &settings.unix_socket {
         let (listener, file) =
             bind_unix(unix, settings.backlog).map_err(|error| cannot_listen(&unix.path.display(), &error))?;
-        listeners.push(Listener::Unix { listener: mio::net::UnixListener::from_std(listener), _file: file });
+        let listener = mio::net::UnixListener::from_std(listener);
+        listeners.push(Listener::Unix { listener, protocol: settings.protocol, _file: file });
     }
     if listeners.is_empty() {
         return Err(io::Error::new(ErrorKind::InvalidInput, "there is nothing to listen on"));
@@ -102,7 +114,7 @@ pub(super) fn bind_udp(settings: &Settings) -> io::Result<Vec<mio::net::UdpSocke
 }
 
 fn bind_datagrams(addr: SocketAddr) -> io::Result<std::net::UdpSocket> {
-    let socket = socket2::Socket::new(Domain::for_address(addr), Type::DGRAM, Some(Protocol::UDP))?;
+    let socket = socket2::Socket::new(Domain::for_address(addr), Type::DGRAM, Some(socket2::Protocol::UDP))?;
     if addr.is_ipv6() {
         socket.set_only_v6(true)?;
     }
@@ -116,7 +128,7 @@ fn cannot_listen(place: &dyn std::fmt::Display, error: &io::Error) -> io::Error 
 }
 
 fn bind_tcp(addr: SocketAddr, backlog: u32) -> io::Result<TcpListener> {
-    let socket = socket2::Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
+    let socket = socket2::Socket::new(Domain::for_address(addr), Type::STREAM, Some(socket2::Protocol::TCP))?;
     if addr.is_ipv6() {
         socket.set_only_v6(true)?;
     }

@@ -196,7 +196,8 @@ impl Out for Outbox {
         self.bytes.extend_from_slice(bytes);
     }
 
-    #[inline]
+    // Always: two protocols' encoders call it, and the compiler would not for both.
+    #[inline(always)]
     fn value(&mut self, value: Value<'_>) {
         match value {
             Value::Borrowed(bytes) => self.bytes.extend_from_slice(bytes),

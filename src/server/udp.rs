@@ -136,7 +136,7 @@ pub(crate) fn respond(cx: &mut Context<'_>, datagram: &[u8], reply: &mut Reply) 
         reply.bytes(b"SERVER_ERROR multi-packet request not supported\r\n");
         return Some([id_high, id_low]);
     }
-    let mut session = Session::new();
+    let mut session = Session::speaking(cx.daemon.settings.protocol);
     let mut used = 0;
     loop {
         let fed = session.feed(cx, &payload[used..], reply);

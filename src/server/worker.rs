@@ -16,8 +16,7 @@
 use super::conn::{Conn, Next};
 use super::desk::{Desk, Spares};
 use super::idle::{Found, Idle};
-use super::inbox::{Inbox, WAKE};
-use super::socket::Socket;
+use super::inbox::{Arrival, Inbox, WAKE};
 use crate::auth::Auth;
 use crate::clock::Tick;
 use crate::command::Daemon;
@@ -52,7 +51,7 @@ pub(super) struct Worker {
     /// More connections are due for a look by `idle` already.
     idle_behind: bool,
     /// Sockets being adopted; empty between phases.
-    adopting: VecDeque<Socket>,
+    adopting: VecDeque<Arrival>,
     /// Connections ever adopted, which tells users of one slot apart.
     generation: usize,
 }
@@ -116,18 +115,18 @@ impl Worker {
     fn adopt(&mut self) {
         let mut adopting = std::mem::take(&mut self.adopting);
         self.inbox.drain(&mut adopting);
-        for socket in adopting.drain(..) {
-            self.adopt_one(socket);
+        for arrival in adopting.drain(..) {
+            self.adopt_one(arrival);
         }
         self.adopting = adopting;
     }
 
-    fn adopt_one(&mut self, socket: Socket) {
+    fn adopt_one(&mut self, Arrival { socket, protocol }: Arrival) {
         let slot = self.conns.vacant_entry();
         self.generation = (self.generation + 1) & GENERATION_MASK;
         let token = self.generation << SLOT_BITS | slot.key();
         let now = self.desk.now.tick;
-        let mut conn = Conn::new(socket, token, now);
+        let mut conn = Conn::new(socket, protocol, token, now);
         if let Err(error) = conn.register(self.poll.registry()) {
             log::error!("cannot watch a connection: {error}");
             self.inbox.closed();
@@ -264,8 +263,8 @@ impl Worker {
         // By the system's clock: a test's hand may never move again.
         let deadline = Instant::now() + Duration::from_millis(DRAIN_MS_MAX);
         self.inbox.drain(&mut self.adopting);
-        for socket in self.adopting.drain(..) {
-            drop(socket);
+        for arrival in self.adopting.drain(..) {
+            drop(arrival);
             self.inbox.closed();
         }
         loop {

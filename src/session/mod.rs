@@ -18,19 +18,25 @@
 //! **The answer does not depend on how the network cuts the input**: what is not complete is not begun (lines, short values) or is a
 //! state (long values, what is to be skipped).
 //!
+//! **Protocols.** The first byte of a connection says which it speaks, unless `-B` does. What is drawn above is text; the binary
+//! protocol's states are in `binary.rs`.
+//!
 //! Not here: descriptors, buffers, time-outs (`server`); what commands mean (`command`); how they are written (`proto`).
 
+mod binary;
 mod login;
 
 use crate::command::execute::{begin_store, execute, finish_store, grow_store, store_on_terms, store_whole};
 use crate::command::meta::execute_meta;
 use crate::command::{
-    Command, Context, Daemon, Out, Outcome, Receipt, ReplyShape, StoreRequest, StoreTerms, StoreVerb, WireError,
+    Command, Context, Daemon, Out, Outcome, Protocol, Receipt, ReplyShape, StoreRequest, StoreTerms, StoreVerb,
+    WireError,
 };
 use crate::limits::{
     BATCH_REQUESTS_MAX, DIRECT_READ_MIN, KEY_LEN_MAX, OUTPUT_LEN_MAX, PIN_VALUE_MIN, REPLY_HEAD_LEN_MAX,
     TURN_REQUESTS_MAX, WAIT_VALUE_MAX,
 };
+use crate::proto::binary::REQUEST_MAGIC;
 use crate::proto::meta::{self, Echo, Key, KeyBuffer, MetaRequest};
 use crate::proto::text::{Line, NextKey, encode, next_key, parse, plain_set, single_get};
 use crate::proto::{Parsed, Request};
@@ -38,7 +44,7 @@ use crate::store::{Hash, Reservation, Store, Value};
 use arrayvec::ArrayVec;
 
 /// One client's place in its conversation.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Session {
     state: State,
     /// Bytes of the unserved input that are known to hold no line's end.
@@ -50,6 +56,10 @@ pub struct Session {
 /// What a session expects next.
 #[derive(Debug, Default)]
 enum State {
+    /// The first byte of all.
+    Greeting(Protocol),
+    /// A packet of the binary protocol, or the rest of one.
+    Binary(binary::State),
     /// A line.
     #[default]
     Line,
@@ -197,11 +207,23 @@ impl<'a> Batch<'a> {
 
 const TERMINATOR: &[u8] = b"\r\n";
 
+impl Default for Session {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl Session {
-    /// A client that has not said anything yet.
+    /// A client that has not said anything yet, and speaks what its first byte says.
     #[must_use]
     pub fn new() -> Self {
-        Self::default()
+        Self::speaking(Protocol::Auto)
+    }
+
+    /// A client that has not said anything yet.
+    #[must_use]
+    pub fn speaking(protocol: Protocol) -> Self {
+        Self { state: State::Greeting(protocol), scanned: 0, admitted: false }
     }
 
     /// Serves what `input` holds, as far as it is complete, appending answers to `out`.
@@ -212,7 +234,11 @@ impl Session {
         loop {
             let rest = &input[used..];
             let (step_used, stop) = match &mut self.state {
-                State::Line if !self.admitted => match &cx.daemon.auth {
+                State::Greeting(protocol) => {
+                    let protocol = *protocol;
+                    self.greet(protocol, rest)
+                }
+                State::Line | State::Binary(_) if !self.admitted => match &cx.daemon.auth {
                     Some(auth) => {
                         requests_left -= 1;
                         self.log_in(cx, auth, rest, out)
@@ -222,6 +248,7 @@ impl Session {
                         (0, None)
                     }
                 },
+                State::Binary(binary) => binary.step(cx, rest, out, &mut requests_left),
                 State::Line | State::Keys(_) => self.serve(cx, rest, out, &mut requests_left),
                 State::Value(_) => self.fill(cx, rest, out),
                 State::Terminator(_) => self.finish(cx, rest, out),
@@ -234,7 +261,7 @@ impl Session {
             if out.pending_len() >= OUTPUT_LEN_MAX {
                 return Fed { used, stop: Stop::Output };
             }
-            if requests_left == 0 && matches!(self.state, State::Line | State::Keys(_)) {
+            if requests_left == 0 && self.is_ready() {
                 return Fed { used, stop: if used < input.len() { Stop::Budget } else { Stop::Input } };
             }
         }
@@ -244,7 +271,11 @@ impl Session {
     /// under way or too little of it is missing to be worth a read of its own. Only to be called when the connection holds
     /// no unserved input.
     pub fn unfilled(&mut self) -> Option<&mut [u8]> {
-        let State::Value(receiving) = &mut self.state else { return None };
+        let receiving = match &mut self.state {
+            State::Value(receiving) => receiving,
+            State::Binary(binary) => return binary.unfilled(),
+            _ => return None,
+        };
         let missing = receiving.reservation.unfilled();
         (missing.len() >= DIRECT_READ_MIN).then_some(missing)
     }
@@ -254,14 +285,42 @@ impl Session {
     /// # Panics
     /// When no value is under way, or `len` is more than it misses.
     pub fn filled(&mut self, len: usize) {
-        let State::Value(receiving) = &mut self.state else { panic!("no value is under way") };
-        receiving.reservation.advance(len);
+        match &mut self.state {
+            State::Value(receiving) => receiving.reservation.advance(len),
+            State::Binary(binary) => binary.filled(len),
+            _ => panic!("no value is under way"),
+        }
     }
 
     /// A value has begun to arrive (its chunk is reserved) and is not complete.
     #[must_use]
     pub fn is_receiving(&self) -> bool {
-        matches!(self.state, State::Value(_) | State::Terminator(_))
+        match &self.state {
+            State::Value(_) | State::Terminator(_) => true,
+            State::Binary(binary) => binary.is_receiving(),
+            _ => false,
+        }
+    }
+
+    /// Whether a request may begin, or go on with its next key.
+    fn is_ready(&self) -> bool {
+        match &self.state {
+            State::Line | State::Keys(_) => true,
+            State::Binary(binary) => binary.is_ready(),
+            _ => false,
+        }
+    }
+
+    /// Learns which protocol is spoken.
+    fn greet(&mut self, protocol: Protocol, input: &[u8]) -> (usize, Option<Stop>) {
+        let Some(&first) = input.first() else { return (0, Some(Stop::Input)) };
+        let is_binary = match protocol {
+            Protocol::Auto => first == REQUEST_MAGIC,
+            Protocol::Ascii => false,
+            Protocol::Binary => true,
+        };
+        self.state = if is_binary { State::Binary(binary::State::default()) } else { State::Line };
+        (0, None)
     }
 
     /// Plans and executes one batch.
@@ -601,7 +660,7 @@ fn run<O: Out>(cx: &mut Context<'_>, hash: Hash, step: &Step<'_>, more: &[More<'
         }
         Step::Key { key, keys } => read_key(cx, hash, key, keys, out),
         Step::Put { request, value, quiet } => {
-            let outcome = store_whole(cx, hash, request, value);
+            let outcome = store_whole(cx, hash, (request, &StoreTerms::default()), value);
             out.make_room(REPLY_HEAD_LEN_MAX);
             encode(reply_unless(quiet), outcome, out);
         }

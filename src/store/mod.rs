@@ -359,7 +359,8 @@ impl Store {
     }
 
     /// Has the items fetched that the key's bucket (fetched meanwhile) seems to name. The second step.
-    #[inline]
+    // Always: two protocols call it, and the compiler would not for both.
+    #[inline(always)]
     pub fn prefetch_items(&self, hash: Hash) {
         self.inner.table.peek(hash, |id| self.inner.arena.prefetch(id));
     }
@@ -420,17 +421,6 @@ impl Store {
             large: inner.sizes.is_large(inner.arena.shape_of(item)),
             token: Some(inner.arena.pin(item, class.chunk_len)),
         })
-    }
-
-    /// Gives an item a new lifetime; whether there is one.
-    pub fn touch(&self, (hash, key): (Hash, &[u8]), now: Now, deadline: Deadline) -> bool {
-        let inner = &*self.inner;
-        let guard = inner.table.lock(hash);
-        let at = inner.moment(now);
-        let Some(slot) = inner.find_live(&guard, hash, key, at) else { return false };
-        inner.set_deadline(slot.id(), deadline);
-        inner.note_read(slot, slot.id(), at);
-        true
     }
 
     /// Removes a key; whether it was there.

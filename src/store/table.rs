@@ -444,7 +444,8 @@ impl Table {
     }
 
     /// What the bucket seems to hold under this tag, without its lock: a hint for prefetching.
-    #[inline]
+    // Always, as its caller.
+    #[inline(always)]
     pub(super) fn peek(&self, hash: Hash, mut each: impl FnMut(ItemId)) {
         let bucket = &self.buckets[self.geometry().index_of(hash)];
         for id in bucket.matches(hash.tag()).filter_map(|lane| bucket.id(lane)) {

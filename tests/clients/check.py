@@ -6,6 +6,7 @@ Prints one PASS or FAIL line per check; exits with 1 if any failed.
 import sys
 import traceback
 
+import bmemcached
 import memcache
 import pylibmc
 from pymemcache.client.base import Client, PooledClient
@@ -153,6 +154,59 @@ def python_memcached():
     other.disconnect_all()
 
 
+def bmemcached_checks(client):
+    for name, value in values():
+        true(client.set(name, value), f"set {name}")
+        equal(client.get(name), value, f"get {name}")
+    true(client.set("words", "gr\u00fc\u00dfe"), "set of text")
+    equal(client.get("words"), "gr\u00fc\u00dfe", "get of text")
+    true(client.set("a key with blanks\r\n", b"x"), "set of a key that text cannot say")
+    equal(client.get("a key with blanks\r\n"), b"x", "get of a key that text cannot say")
+    everything = dict(values())
+    equal(client.set_multi(everything), [], "set_multi")
+    equal(client.get_multi([*everything, "none"]), everything, "get_multi")
+
+    true(not client.add("words", "x"), "add to something")
+    true(client.add("new", b"x"), "add")
+    true(client.replace("new", b"y"), "replace")
+    true(not client.replace("none", b"y"), "replace of nothing")
+
+    value, cas = client.gets("new")
+    equal(value, b"y", "gets")
+    equal(client.get_multi(["new"], get_cas=True), {"new": (b"y", cas)}, "get_multi with numbers")
+    true(not client.cas("new", b"w", cas + 1), "cas with another number")
+    true(client.cas("new", b"z", cas), "cas")
+    true(not client.cas("new", b"w", cas), "cas again")
+    true(not client.cas("none", b"w", cas), "cas of nothing")
+    equal(client.get("new"), b"z", "get after cas")
+    true(not client.delete("new", cas=cas), "delete with another number")
+
+    equal(client.incr("number", 5, default=10), 10, "incr, which makes the number")
+    equal(client.incr("number", 5), 15, "incr")
+    equal(client.decr("number", 6), 9, "decr")
+    equal(client.decr("number", 100), 0, "decr below nothing")
+    equal(client.decr("other", 1, default=7), 7, "decr, which makes the number")
+
+    true(client.delete("new"), "delete")
+    equal(client.get("new"), None, "get after delete")
+    true(client.delete_multi(["number", "other"]), "delete_multi")
+    equal(client.get("number"), None, "get after delete_multi")
+    stats = client.stats()
+    true(all("cmd_get" in rows for rows in stats.values()), "stats")
+    true("maxbytes" in next(iter(client.stats("settings").values())), "stats settings")
+    true(client.flush_all(), "flush_all")
+    equal(client.get_multi(list(everything)), {}, "get_multi after flush_all")
+    client.disconnect_all()
+
+
+def bmemcached_single():
+    bmemcached_checks(bmemcached.Client([f"{HOST}:{PORTS[0]}"], socket_timeout=10))
+
+
+def bmemcached_distributed():
+    bmemcached_checks(bmemcached.DistributedClient([f"{HOST}:{port}" for port in PORTS], socket_timeout=10))
+
+
 def pylibmc_checks(client):
     for name, value in values():
         true(client.set(name, value), f"set {name}")
@@ -200,13 +254,28 @@ def pylibmc_distributed():
     pylibmc_checks(client)
 
 
+def pylibmc_binary():
+    client = pylibmc.Client([f"{HOST}:{PORTS[0]}"], binary=True, behaviors={"cas": True, "tcp_nodelay": True})
+    pylibmc_checks(client)
+
+
+def pylibmc_binary_distributed():
+    servers = [f"{HOST}:{port}" for port in PORTS]
+    client = pylibmc.Client(servers, binary=True, behaviors={"cas": True, "ketama": True, "no_block": False})
+    pylibmc_checks(client)
+
+
 CHECKS = [
     ("pymemcache: one connection", pymemcache_single),
     ("pymemcache: a pool", pymemcache_pooled),
     ("pymemcache: three daemons by hash", pymemcache_hash),
     ("python-memcached", python_memcached),
+    ("python-binary-memcached: one daemon", bmemcached_single),
+    ("python-binary-memcached: three daemons", bmemcached_distributed),
     ("pylibmc: one daemon", pylibmc_single),
     ("pylibmc: three daemons by ketama", pylibmc_distributed),
+    ("pylibmc: one daemon, binary", pylibmc_binary),
+    ("pylibmc: three daemons by ketama, binary", pylibmc_binary_distributed),
 ]
 
 

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Real clients against real daemons: pymemcache, python-memcached and pylibmc, libmemcached's conformance test, and its
-# load tool. Three daemons are started on free ports and stopped at the end; nothing is left in the tree.
+# Real clients against real daemons: pymemcache, python-memcached, python-binary-memcached and pylibmc, libmemcached's
+# conformance tests of both protocols, and its load tool. Three daemons are started on free ports and stopped at the end; nothing is left in the tree.
 #
 #   tests/clients/run.sh                          the release build (made if it is not there)
 #   SLABD=/usr/bin/memcached tests/clients/run.sh any other daemon that takes -l, -p, -t, -m and -u
@@ -10,7 +10,7 @@ set -euo pipefail
 cd "$(dirname "$0")/../.."
 
 # Pinned, so that a failure is about slabd.
-readonly CLIENTS=(pymemcache==4.0.0 python-memcached==1.62 pylibmc==1.6.3)
+readonly CLIENTS=(pymemcache==4.0.0 python-memcached==1.62 python-binary-memcached==0.33.0 pylibmc==1.6.3)
 
 as_root() {
     if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi
@@ -113,17 +113,19 @@ check() {
 }
 
 capable() {
-    timeout 120 memccapable -h 127.0.0.1 -p "$port" -a | tee "$scratch/capable"
+    timeout 120 memccapable -h 127.0.0.1 -p "$port" "$1" | tee "$scratch/capable"
     # It must have run the tests, too.
     [ "$(grep -c '\[pass\]' "$scratch/capable")" -ge 25 ] && ! grep -qi 'fail' "$scratch/capable"
 }
-check "memccapable: every ASCII test" capable
+check "memccapable: every ASCII test" capable -a
+check "memccapable: every binary test" capable -b
 
 slap() {
-    timeout 120 memcslap -s "127.0.0.1:$port" --concurrency=8 --execute-number=2000 --initial-load=2000 --flush --test="$1"
+    timeout 120 memcslap -s "127.0.0.1:$port" --concurrency=8 --execute-number=2000 --initial-load=2000 --flush --test="$@"
 }
 for test in set get mget; do
     check "memcslap: 8 clients, $test" slap "$test"
+    check "memcslap: 8 clients, $test, binary" slap "$test" --binary
 done
 
 "$scratch/venv/bin/python" tests/clients/check.py "${ports[@]}" || failed=1

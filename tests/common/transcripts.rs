@@ -12,8 +12,13 @@ pub(crate) const TRANSCRIPTS: &[&[Transcript]] = &[
     CHORES,
 ];
 
-/// Every transcript of every table.
+/// Every transcript of every protocol.
 pub(crate) fn all() -> impl Iterator<Item = &'static Transcript> {
+    text().chain(super::transcripts_binary::binary())
+}
+
+/// Every transcript of the text protocol, meta commands included.
+pub(crate) fn text() -> impl Iterator<Item = &'static Transcript> {
     TRANSCRIPTS.iter().chain(super::meta::TRANSCRIPTS).copied().flatten()
 }
 

@@ -7,8 +7,11 @@
 //! {unix+3600}  the server's wall clock, moved on by so many seconds;  {unix-5} back
 //! {cas:a}      in an answer: a number, remembered as a (or the number already remembered);  in a request: that number
 //! {word}       in an answer: anything without a blank
+//! {req 01 k=a x=0000000500000000 v=b*9}    a packet of the binary protocol: opcode, key, extras, value; see `packet.rs`
+//! {res 01 c=a} {err 01 02}                 its answer, the CAS number remembered as a; an error with its text
 //! ```
 
+use super::packet;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
@@ -21,6 +24,13 @@ pub(crate) struct Transcript {
     pub(crate) steps: &'static [Step],
     /// Why memcached 1.6.18 answers otherwise, where it does.
     pub(crate) differs: Option<&'static str>,
+}
+
+impl Transcript {
+    /// Whether it is in the binary protocol.
+    pub(crate) fn is_binary(&self) -> bool {
+        matches!(self.steps.first(), Some(Step::Say(say, _) | Step::Close(say, _)) if say.starts_with("{req"))
+    }
 }
 
 /// One exchange, or a move of the clock.
@@ -80,8 +90,10 @@ pub(crate) fn play(transcript: &Transcript, wire: &mut impl Wire, cut: Cut) -> R
         player.step(index, step, cut).map_err(|why| describe(transcript, index, cut, &why))?;
     }
     if !matches!(transcript.steps.last(), Some(Step::Close(..))) {
+        let (say, expect) =
+            if transcript.is_binary() { ("{req 0a}", "{res 0a}") } else { ("version\r\n", "VERSION {word}\r\n") };
         player
-            .exchange("version\r\n", "VERSION {word}\r\n", Cut::Whole, usize::MAX)
+            .exchange(say, expect, Cut::Whole, usize::MAX)
             .map_err(|why| describe(transcript, transcript.steps.len(), cut, &why))?;
     }
     Ok(())
@@ -154,7 +166,7 @@ impl<W: Wire> Player<'_, W> {
         for piece in compile(say, self.wire.unix_secs()) {
             match piece {
                 Piece::Bytes(bytes) => request.extend_from_slice(&bytes),
-                Piece::Number(name) => request.extend_from_slice(&self.names[&name]),
+                Piece::Number(name) | Piece::Cas(name) => request.extend_from_slice(&self.names[&name]),
                 Piece::Word => panic!("{{word}} cannot be said"),
             }
         }
@@ -198,6 +210,8 @@ pub(crate) enum Piece {
     Bytes(Vec<u8>),
     /// A number with a name.
     Number(String),
+    /// A binary number with a name, and not 0.
+    Cas(String),
     /// Anything without a blank.
     Word,
 }
@@ -228,15 +242,23 @@ pub(crate) fn matched(pattern: &[Piece], answer: &[u8], names: &mut BTreeMap<Str
                 }
                 common
             }
+            Piece::Cas(_) => rest.len().min(size_of::<u64>()),
             Piece::Number(_) => rest.iter().take_while(|byte| byte.is_ascii_digit()).count(),
             Piece::Word => rest.iter().take_while(|byte| !byte.is_ascii_whitespace()).count(),
         };
-        if taken == rest.len() && !matches!(piece, Piece::Bytes(_)) {
+        let is_partial = match piece {
+            Piece::Bytes(_) => false,
+            Piece::Cas(_) => taken < size_of::<u64>(),
+            Piece::Number(_) | Piece::Word => taken == rest.len(),
+        };
+        if is_partial {
             return Matched::Partly;
         }
-        if let Piece::Number(name) = piece {
+        if let Piece::Number(name) | Piece::Cas(name) = piece {
             let number = rest[..taken].to_vec();
-            if number.is_empty() || *names.entry(name.clone()).or_insert_with(|| number.clone()) != number {
+            if number.iter().all(|byte| *byte == 0)
+                || *names.entry(name.clone()).or_insert_with(|| number.clone()) != number
+            {
                 return Matched::Otherwise;
             }
         }
@@ -253,6 +275,11 @@ pub(crate) fn compile(template: &str, unix_secs: u64) -> Vec<Piece> {
         bytes.extend_from_slice(before.as_bytes());
         let (inside, after) = behind[1..].split_once('}').expect("a template's brace is closed");
         rest = after;
+        if let Some(packet) = packet::compiled(inside) {
+            pieces.push(Piece::Bytes(std::mem::take(&mut bytes)));
+            pieces.extend(packet);
+            continue;
+        }
         let named = match inside.split_once(':') {
             Some(("cas", name)) => Some(Piece::Number(name.to_owned())),
             _ if inside == "word" => Some(Piece::Word),
@@ -267,9 +294,8 @@ pub(crate) fn compile(template: &str, unix_secs: u64) -> Vec<Piece> {
         }
     }
     bytes.extend_from_slice(rest.as_bytes());
-    if !bytes.is_empty() {
-        pieces.push(Piece::Bytes(bytes));
-    }
+    pieces.push(Piece::Bytes(bytes));
+    pieces.retain(|piece| !matches!(piece, Piece::Bytes(bytes) if bytes.is_empty()));
     pieces
 }
 
@@ -301,7 +327,9 @@ fn show_pattern(pattern: &[Piece]) -> String {
     for piece in pattern {
         match piece {
             Piece::Bytes(bytes) => shown.push_str(&show(bytes)),
-            Piece::Number(name) => write!(shown, " <number {name}> ").expect("a String takes anything"),
+            Piece::Number(name) | Piece::Cas(name) => {
+                write!(shown, " <number {name}> ").expect("a String takes anything")
+            }
             Piece::Word => shown.push_str(" <word> "),
         }
     }
