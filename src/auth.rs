@@ -17,7 +17,7 @@
 //!
 //! Not here: how a login looks on the wire (`session/login.rs`).
 
-use crate::limits::{AUTH_FILE_LEN_MAX, AUTH_TOKEN_LEN_MAX, AUTH_USERS_MAX};
+use crate::limits::{AUTH_FILE_LEN_MAX, AUTH_ROUNDS_MAX, AUTH_TOKEN_LEN_MAX, AUTH_USERS_MAX};
 use sha_crypt::{PasswordHash, PasswordVerifier, ShaCrypt};
 use sha2::{Digest, Sha256};
 use std::fmt;
@@ -182,6 +182,11 @@ impl Users {
             if users.entries.len() == AUTH_USERS_MAX {
                 return Err(format!("line {number}: more than {AUTH_USERS_MAX} users"));
             }
+            if rounds_of(secret).is_some_and(|rounds| rounds > AUTH_ROUNDS_MAX) {
+                return Err(format!(
+                    "line {number}: more than {AUTH_ROUNDS_MAX} rounds, for which clients would have to wait"
+                ));
+            }
             let secret = match hash_in(secret) {
                 Some(Ok(hash)) => Secret::Hashed { hash, proven: OnceLock::new() },
                 Some(Err(())) => return Err(format!("line {number}: looks like a hash ($5$ or $6$) and is none")),
@@ -205,6 +210,14 @@ impl Users {
         }
         digest.finalize().into()
     }
+}
+
+/// How often a hash says that it goes round, if it does; a number that is none is found out as no hash.
+fn rounds_of(secret: &[u8]) -> Option<u64> {
+    let digits = secret.strip_prefix(b"$5$rounds=").or_else(|| secret.strip_prefix(b"$6$rounds="))?;
+    let digits = digits.split(|&byte| byte == b'$').next()?;
+    // One that is too long for a number is too many as well.
+    std::str::from_utf8(digits).ok().map(|digits| digits.trim_start_matches('+').parse().unwrap_or(u64::MAX))
 }
 
 /// The hash that a secret in the file is, if it begins like one.
@@ -307,6 +320,11 @@ mod tests {
             (":bar", "line 1: a user or a password is empty"),
             ("a:b\na:c", "line 2: the user is there already"),
             ("a:$6$nonsense", "line 1: looks like a hash ($5$ or $6$) and is none"),
+            ("a:$6$rounds=20001$salt$x", "line 1: more than 20000 rounds, for which clients would have to wait"),
+            (
+                "a:$5$rounds=99999999999999999999$salt$x",
+                "line 1: more than 20000 rounds, for which clients would have to wait",
+            ),
             ("a:$5$\u{e4}", "line 1: looks like a hash ($5$ or $6$) and is none"),
             (&long, "line 1: more than 1024 bytes"),
             (&many, "line 257: more than 256 users"),

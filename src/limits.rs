@@ -181,6 +181,9 @@ pub const LINGER_SECS_MAX: u32 = 2;
 /// Longest `user password` that a client may log in with, and longest line of the file of users, in bytes.
 pub const AUTH_TOKEN_LEN_MAX: usize = 1024;
 
+/// Rounds of a hashed password, at most: some ten milliseconds of a worker.
+pub const AUTH_ROUNDS_MAX: u64 = 20_000;
+
 /// Users in the file, at most: each login is compared with all of them.
 pub const AUTH_USERS_MAX: usize = 256;
 
