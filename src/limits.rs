@@ -46,6 +46,9 @@ pub const LARGEST_CHUNKS_PER_PAGE: usize = 4;
 /// The largest chunk has this many bytes at least, even if fewer of them fit a page.
 pub const LARGEST_CHUNK_LEN_MIN: usize = 16 << 10;
 
+/// Classes, at most.
+pub const CLASSES_MAX: usize = 127;
+
 /// Largest `-I`, in bytes: value lengths have 30 bits.
 pub const ITEM_LEN_MAX: usize = 1 << 30;
 

@@ -3,6 +3,7 @@
 //! A block has **one writer**, its thread, so adding is a plain load and store; readers may be anybody. `stats reset`
 //! therefore does not write to the blocks: it remembers their sums, and later sums are given less those.
 
+use crate::limits::CLASSES_MAX;
 use crossbeam_utils::CachePadded;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -35,7 +36,11 @@ macro_rules! counters {
     ($($(#[$doc:meta])* $name:ident: $kind:ident),* $(,)?) => {
         /// One thread's counters. Names are memcached's where memcached has the counter.
         #[derive(Debug, Default)]
-        pub struct Block { $($(#[$doc])* pub $name: Counter),* }
+        pub struct Block {
+            $($(#[$doc])* pub $name: Counter,)*
+            /// Hits by class and queue.
+            pub hits: ClassHits,
+        }
 
         /// Sums of all blocks at one moment; each value true for some moment during the summing.
         #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -171,12 +176,40 @@ counters! {
     slabs_moved: count,
 }
 
+/// Hits of one thread by class and queue, HOT first.
+#[derive(Debug)]
+pub struct ClassHits(Box<[[Counter; QUEUES]]>);
+
+/// HOT, WARM, COLD, TEMP.
+pub const QUEUES: usize = 4;
+
+impl Default for ClassHits {
+    fn default() -> Self {
+        Self((0..=CLASSES_MAX).map(|_| Default::default()).collect())
+    }
+}
+
+impl ClassHits {
+    /// Counts a hit.
+    #[inline]
+    pub fn add(&self, class: u8, queue: usize) {
+        // A class of no such number, a queue of no such place, and nothing else, is not counted.
+        if let Some(counter) = self.0.get(usize::from(class)).and_then(|class| class.get(queue)) {
+            counter.add(1);
+        }
+    }
+}
+
+/// Sums of [`ClassHits`], by the number of the class.
+pub type HitSums = Vec<[u64; QUEUES]>;
+
 /// All threads' blocks.
 #[derive(Debug, Default)]
 pub struct Registry {
     blocks: Mutex<Vec<Arc<CachePadded<Block>>>>,
     /// What `stats reset` remembered.
     zero: Mutex<Totals>,
+    zero_hits: Mutex<HitSums>,
 }
 
 impl Registry {
@@ -197,6 +230,28 @@ impl Registry {
     pub fn reset(&self) {
         let sums = self.sums();
         *self.zero.lock().unwrap_or_else(PoisonError::into_inner) = sums;
+        *self.zero_hits.lock().unwrap_or_else(PoisonError::into_inner) = self.hit_sums();
+    }
+
+    /// Hits by class and queue since the last [`Registry::reset`].
+    #[must_use]
+    pub fn hits(&self) -> HitSums {
+        let mut sums = self.hit_sums();
+        let zero = self.zero_hits.lock().unwrap_or_else(PoisonError::into_inner);
+        for (sum, zero) in sums.iter_mut().flatten().zip(zero.iter().flatten()) {
+            *sum = sum.wrapping_sub(*zero);
+        }
+        sums
+    }
+
+    fn hit_sums(&self) -> HitSums {
+        let mut sums = vec![[0; QUEUES]; CLASSES_MAX + 1];
+        for block in self.blocks.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+            for (sum, counter) in sums.iter_mut().flatten().zip(block.hits.0.iter().flatten()) {
+                *sum += counter.value();
+            }
+        }
+        sums
     }
 
     fn sums(&self) -> Totals {

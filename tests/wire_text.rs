@@ -184,6 +184,7 @@ fn stats_items_tell_what_happened_in_a_class() {
         b"set brief 0 30 3\r\nabc\r\nset a 0 0 3\r\nabc\r\nappend a 0 0 2\r\nde\r\n",
         &b"STORED\r\n".repeat(3),
     );
+    client.ask(b"get brief a a a\r\n", b"END\r\n");
     server.clock.advance(5000);
     let items = rows(&mut client, "stats items");
     let names: Vec<&str> = items.iter().map(|(name, _)| name.rsplit(':').next().expect("a word")).collect();
@@ -191,6 +192,7 @@ fn stats_items_tell_what_happened_in_a_class() {
     let value = |wanted: &str| items.iter().find(|(name, _)| name.ends_with(wanted)).expect("it is told").1.as_str();
     assert_eq!([value(":number"), value(":number_hot"), value(":number_temp")], ["2", "1", "1"]);
     assert_eq!([value(":age_hot"), value(":age")], ["5", "5"]);
+    assert_eq!([value(":hits_to_hot"), value(":hits_to_warm"), value(":hits_to_temp")], ["3", "0", "1"]);
     // Two headers of 32 bytes, keys of 5 and 1, values of 3 and 5.
     assert_eq!(value(":mem_requested"), "78");
     let big = vec![b'x'; 30_000];
@@ -209,7 +211,7 @@ fn stats_items_tell_what_happened_in_a_class() {
     assert_eq!(evicted(&mut client, ":evicted_nonzero"), count);
     assert_eq!(evicted(&mut client, ":evicted_unfetched"), count);
     client.exchange(b"stats reset\r\n", b"RESET\r\n");
-    assert_eq!(evicted(&mut client, ":evicted"), 0);
+    assert_eq!((evicted(&mut client, ":evicted"), evicted(&mut client, ":hits_to_hot")), (0, 0));
 }
 
 #[test]
@@ -353,13 +355,13 @@ const STATS: &[&str] = &[
     "lru_bumps_dropped",
 ];
 
-/// memcached's rows of a class, without the hits by queue.
+/// memcached's rows of a class.
 #[rustfmt::skip]
 const STATS_ITEMS: &[&str] = &[
     "number", "number_hot", "number_warm", "number_cold", "number_temp", "age_hot", "age_warm", "age", "mem_requested",
     "evicted", "evicted_nonzero", "evicted_time", "outofmemory", "tailrepairs", "reclaimed", "expired_unfetched",
     "evicted_unfetched", "evicted_active", "crawler_reclaimed", "crawler_items_checked", "lrutail_reflocked",
-    "moves_to_cold", "moves_to_warm", "moves_within_lru", "direct_reclaims",
+    "moves_to_cold", "moves_to_warm", "moves_within_lru", "direct_reclaims", "hits_to_hot", "hits_to_warm", "hits_to_cold", "hits_to_temp",
 ];
 
 /// Names that dashboards cannot do without.

@@ -7,7 +7,7 @@ use super::{Context, Report, VERSION};
 use crate::clock::Tick;
 use crate::limits::TURN_REQUESTS_MAX;
 use crate::settings::{LruMode, LruTuning, Protocol, Settings};
-use crate::stats::Totals;
+use crate::stats::{QUEUES, Totals};
 use crate::store::{ClassSummary, Footprint};
 use crate::sys::process::cpu_times;
 
@@ -167,18 +167,19 @@ fn items_in_all(report: &mut Report, totals: &Totals, footprint: Footprint) {
     }
 }
 
-/// `stats items`. Hits by queue are not counted: that would cost every read.
+/// `stats items`.
 #[must_use]
 pub fn items(cx: &Context<'_>) -> Report {
     let mut report = Report::default();
     let (_, tuning) = cx.daemon.store.lru();
+    let hits = cx.daemon.stats.hits();
     for class in cx.daemon.store.classes(cx.now).iter().filter(|class| class.items() > 0) {
-        items_of(&mut report, class, tuning.temporary_ttl.is_some());
+        items_of(&mut report, class, hits[usize::from(class.id.number())], tuning.temporary_ttl.is_some());
     }
     report
 }
 
-fn items_of(report: &mut Report, class: &ClassSummary, has_temp: bool) {
+fn items_of(report: &mut Report, class: &ClassSummary, hits: [u64; QUEUES], has_temp: bool) {
     let mut push = |name: &str, value: u64| report.push(format!("items:{}:{name}", class.id.number()), value);
     let [hot, warm, cold, temp] = class.segments;
     push("number", u64::from(class.items()));
@@ -212,6 +213,10 @@ fn items_of(report: &mut Report, class: &ClassSummary, has_temp: bool) {
         ("moves_to_warm", counts.moves_to_warm),
         ("moves_within_lru", counts.moves_within_lru),
         ("direct_reclaims", counts.direct_reclaims),
+        ("hits_to_hot", hits[0]),
+        ("hits_to_warm", hits[1]),
+        ("hits_to_cold", hits[2]),
+        ("hits_to_temp", hits[3]),
     ] {
         push(name, value);
     }

@@ -273,7 +273,7 @@ impl Store {
         }
         let idle_secs = at.age_secs(header.access());
         if !reading.unnoticed {
-            inner.note_read(slot, id, at);
+            inner.note_read(&local.stats, slot, id, at);
         }
         let has_value = reading.value && !reading.known.is_some_and(|known| inner.has_cas(id, Some(known)));
         let item = if has_value { self.view(&guard, id) } else { self.view_without_value(&guard, id) };
@@ -420,7 +420,7 @@ impl Store {
                 if meta.has(Marks::STALE) {
                     slot.set_meta(meta.with(Marks::TOKEN_SENT));
                 }
-                inner.note_read(slot, id, at);
+                inner.note_read(&local.stats, slot, id, at);
                 let view = self.view(&guard, id);
                 return Ok(with(if meta.has(Marks::STALE) {
                     Leased::Wanted(token, view)

@@ -394,7 +394,7 @@ impl Store {
         if let Some(deadline) = touch {
             inner.set_deadline(id, deadline);
         }
-        inner.note_read(slot, id, at);
+        inner.note_read(&local.stats, slot, id, at);
         with(Some(self.view(&guard, id)))
     }
 
@@ -639,9 +639,12 @@ impl Inner {
 
     /// Remembers that an item has been read, writing only what changes. In the flat mode it goes to its queue's head.
     #[inline]
-    fn note_read(&self, slot: Slot<'_>, id: ItemId, at: Moment) {
+    fn note_read(&self, stats: &Block, slot: Slot<'_>, id: ItemId, at: Moment) {
         slot.set_meta(slot.meta().read());
         let header = self.arena.header(id);
+        // By its size: its page, which knows, is another cache line.
+        let shape = self.arena.shape(header.key_len(), header.value_len(), header.flags());
+        stats.hits.add(self.sizes.class_of_any(shape).number(), header.segment() as usize);
         if at.age_secs(header.access()) >= ACCESS_LAG_SECS {
             header.set_access(at.stamp);
         }

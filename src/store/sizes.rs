@@ -137,6 +137,12 @@ impl Sizes {
         self.memcached_len(shape) > item_len_max
     }
 
+    /// The class in whose queues an item of this shape is.
+    #[inline]
+    pub(super) fn class_of_any(&self, shape: ItemShape) -> ClassId {
+        if self.is_large(shape) { self.largest() } else { self.class_of(shape) }
+    }
+
     /// The class for an item that is not large.
     #[inline]
     pub(super) fn class_of(&self, shape: ItemShape) -> ClassId {
@@ -213,6 +219,7 @@ fn narrow(len: usize) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::limits::CLASSES_MAX;
 
     fn shape(key_len: usize, value_len: usize) -> ItemShape {
         ItemShape { key_len, value_len, item_len: 32 + key_len + value_len, has_flags: false }
@@ -239,7 +246,7 @@ mod tests {
         for memory_len in [8_u64 << 20, 100 << 20, 1 << 30, 1 << 36] {
             let unit = Unit::for_memory(memory_len);
             let sizes = Sizes::new(None, None, None, true, memory_len);
-            assert!(sizes.chunk_lens.len() < 128, "{} classes", sizes.chunk_lens.len());
+            assert!(sizes.chunk_lens.len() <= CLASSES_MAX, "{} classes", sizes.chunk_lens.len());
             assert!(sizes.chunk_lens.windows(2).all(|pair| pair[0] < pair[1]));
             assert!(sizes.chunk_lens.iter().all(|&len| (len as usize).is_multiple_of(unit.len())));
             let largest = sizes.chunk_len(sizes.largest());
