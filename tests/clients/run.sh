@@ -5,7 +5,8 @@
 #   tests/clients/run.sh                          the release build (made if it is not there)
 #   SLABD=/usr/bin/memcached tests/clients/run.sh any other daemon that takes -l, -p, -t, -m and -u
 #
-# One PASS or FAIL line per check; the exit code is 0 if all pass.
+# One PASS or FAIL line per check; the exit code is 0 if all pass. check.py uses the three daemons; pools.py starts its own, and
+# kills some.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
@@ -33,6 +34,10 @@ need() {
 need "command -v memccapable" libmemcached-tools
 need "command -v memcslap" libmemcached-tools
 need "python3 -c 'import ensurepip, venv'" python3 python3-venv
+need "command -v nutcracker" nutcracker
+need "command -v java && command -v javac" default-jdk-headless
+readonly SPY_JAR=/usr/share/java/spymemcached.jar
+need "test -e $SPY_JAR" libspymemcached-java
 
 scratch=$(mktemp -d)
 pids=()
@@ -127,6 +132,12 @@ for test in set get mget; do
 done
 
 "$scratch/venv/bin/python" tests/clients/check.py "${ports[@]}" || failed=1
+
+mkdir "$scratch/java"
+check "spymemcached: programs compile" javac -cp "$SPY_JAR" -d "$scratch/java" tests/clients/*.java
+for script in pools; do
+    SLABD=$SLABD SPYMEMCACHED=$SPY_JAR:$scratch/java "$scratch/venv/bin/python" -B "tests/clients/$script.py" || failed=1
+done
 
 for pid in "${pids[@]}"; do
     check "the daemon $pid is still there" kill -0 "$pid"
