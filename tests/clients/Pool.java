@@ -29,7 +29,7 @@ public class Pool {
 
         @Override
         public long getOperationTimeout() {
-            return 1000;
+            return 3000;
         }
 
         @Override
@@ -66,7 +66,7 @@ public class Pool {
     static char one(MemcachedClient client, String verb, String key) {
         try {
             if (verb.equals("store")) {
-                return client.set(key, 0, key).get(1, TimeUnit.SECONDS) ? 's' : 'e';
+                return client.set(key, 0, key).get(3, TimeUnit.SECONDS) ? 's' : 'e';
             }
             Object value = client.get(key);
             return value == null ? 'm' : value.equals(key) ? 'h' : 'e';
