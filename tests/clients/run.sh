@@ -34,6 +34,8 @@ need() {
 need "command -v memccapable" libmemcached-tools
 need "command -v memcslap" libmemcached-tools
 need "python3 -c 'import ensurepip, venv'" python3 python3-venv
+# Debian puts it where only root looks.
+PATH+=:/usr/sbin
 need "command -v nutcracker" nutcracker
 need "command -v java && command -v javac" default-jdk-headless
 readonly SPY_JAR=/usr/share/java/spymemcached.jar
