@@ -5,12 +5,13 @@
 #   tests/clients/run.sh                          the release build (made if it is not there)
 #   SLABD=/usr/bin/memcached tests/clients/run.sh any other daemon that takes -l, -p, -t, -m and -u
 #
-# One PASS or FAIL line per check; the exit code is 0 if all pass.
+# One PASS, FAIL or SKIP line per check, the last for a protocol that the daemon does not serve; the exit code is 0 if none
+# fails. check.py uses the three daemons; pools.py starts its own, and kills some; protocols.py starts its own, with users.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
 # Pinned, so that a failure is about slabd.
-readonly CLIENTS=(pymemcache==4.0.0 python-memcached==1.62 python-binary-memcached==0.33.0 pylibmc==1.6.3)
+readonly CLIENTS=(pymemcache==4.0.0 python-memcached==1.62 python-binary-memcached==0.33.0 pylibmc==1.6.3 meta-memcache==4.3.0)
 
 as_root() {
     if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi
@@ -33,6 +34,16 @@ need() {
 need "command -v memccapable" libmemcached-tools
 need "command -v memcslap" libmemcached-tools
 need "python3 -c 'import ensurepip, venv'" python3 python3-venv
+# Debian puts it where only root looks.
+PATH+=:/usr/sbin
+need "command -v nutcracker" nutcracker
+need "command -v java && command -v javac" default-jdk-headless
+readonly SPY_JAR=/usr/share/java/spymemcached.jar
+need "test -e $SPY_JAR" libspymemcached-java
+# pylibmc brings libsasl2, which finds nothing by itself.
+need "ls /usr/lib/*/sasl2/libplain.so" libsasl2-modules
+SASL_PATH=$(dirname "$(find /usr/lib -path '*/sasl2/libplain.so' -print -quit)")
+export SASL_PATH
 
 scratch=$(mktemp -d)
 pids=()
@@ -129,6 +140,12 @@ for test in set get mget; do
 done
 
 "$scratch/venv/bin/python" tests/clients/check.py "${ports[@]}" || failed=1
+
+mkdir "$scratch/java"
+check "spymemcached: programs compile" javac -cp "$SPY_JAR" -d "$scratch/java" tests/clients/*.java
+for script in pools protocols; do
+    SLABD=$SLABD SPYMEMCACHED=$SPY_JAR:$scratch/java "$scratch/venv/bin/python" -B "tests/clients/$script.py" || failed=1
+done
 
 for pid in "${pids[@]}"; do
     check "the daemon $pid is still there" kill -0 "$pid"
