@@ -16,7 +16,7 @@ fn batches(c: &mut Criterion) {
     let mut out: Vec<u8> = Vec::with_capacity(1 << 20);
     let mut feed = |input: &[u8]| {
         out.clear();
-        let mut cx = Context { daemon: &daemon, local: &mut local, now };
+        let mut cx = Context { daemon: &daemon, local: &mut local, now, admin: true };
         let fed = session.feed(&mut cx, input, &mut out);
         assert_eq!(fed.used, input.len());
         black_box(out.len())

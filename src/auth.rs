@@ -17,7 +17,7 @@
 //!
 //! Not here: how a login looks on the wire (`session/login.rs`).
 
-use crate::limits::{AUTH_FILE_LEN_MAX, AUTH_ROUNDS_MAX, AUTH_TOKEN_LEN_MAX, AUTH_USERS_MAX};
+use crate::limits::{AUTH_FILE_LEN_MAX, AUTH_HASHED_LEN_MAX, AUTH_ROUNDS_MAX, AUTH_TOKEN_LEN_MAX, AUTH_USERS_MAX};
 use sha_crypt::{PasswordHash, PasswordVerifier, ShaCrypt};
 use sha2::{Digest, Sha256};
 use std::fmt;
@@ -102,6 +102,10 @@ impl Auth {
             return Verdict::Granted;
         }
         let Some((hash, proven, is_user)) = hashed else { return Verdict::Denied };
+        // The time a hash takes grows with the secret.
+        if secret.len() > AUTH_HASHED_LEN_MAX {
+            return Verdict::Denied;
+        }
         let Ok(mut next) = self.next_hash.try_lock() else { return Verdict::Later };
         let begun = Instant::now();
         if next.is_some_and(|next| next > begun) {
@@ -125,6 +129,8 @@ const DIGEST_LEN: usize = 32;
 pub(crate) struct Users {
     /// Of this reading: digests say nothing about those of another.
     salt: [u8; 32],
+    /// What decides how long a hash takes: the same for all, or the clock would tell who is a user.
+    cost: Option<String>,
     entries: Vec<Entry>,
 }
 
@@ -158,7 +164,7 @@ impl Users {
 
     /// Reads the text of a file. An error is what follows its name.
     pub(crate) fn parse(text: &[u8]) -> Result<Self, String> {
-        let mut users = Self { salt: salt(), entries: Vec::new() };
+        let mut users = Self { salt: salt(), cost: None, entries: Vec::new() };
         for (number, line) in text.split(|&byte| byte == b'\n').enumerate() {
             let line = line.strip_suffix(b"\r").unwrap_or(line);
             if line.is_empty() {
@@ -192,6 +198,12 @@ impl Users {
                 Some(Err(())) => return Err(format!("line {number}: looks like a hash ($5$ or $6$) and is none")),
                 None => Secret::Plain(users.digest(&[user, secret])),
             };
+            if let Secret::Hashed { hash, .. } = &secret {
+                let cost = cost_of(hash.as_str());
+                if *users.cost.get_or_insert_with(|| cost.to_owned()) != cost {
+                    return Err(format!("line {number}: hashes must all be of one kind and have as many rounds"));
+                }
+            }
             users.entries.push(Entry { name, secret });
         }
         if users.entries.is_empty() {
@@ -209,6 +221,14 @@ impl Users {
             digest.update(part);
         }
         digest.finalize().into()
+    }
+}
+
+/// The kind of a hash and its rounds, as it begins.
+fn cost_of(hash: &str) -> &str {
+    match hash.get(3..).filter(|rest| rest.starts_with("rounds=")).and_then(|rest| rest.find('$')) {
+        Some(end) => &hash[..3 + end],
+        None => &hash[..3],
     }
 }
 
@@ -287,7 +307,7 @@ mod tests {
 
     #[test]
     fn hashes_are_checked_one_at_a_time_and_remembered_when_right() {
-        let auth = auth(&format!("a:{SIX}\nb:{FIVE}\nc:plain")).unwrap();
+        let auth = auth(&format!("a:{SIX}\nb:{SIX}\nc:plain")).unwrap();
         let at_last = |user: &str, secret: &str| loop {
             match auth.check(user.as_bytes(), secret.as_bytes()) {
                 Verdict::Later => std::thread::sleep(Duration::from_millis(1)),
@@ -327,6 +347,7 @@ mod tests {
             ),
             ("a:$5$\u{e4}", "line 1: looks like a hash ($5$ or $6$) and is none"),
             (&long, "line 1: more than 1024 bytes"),
+            (&format!("a:{SIX}\nb:{FIVE}"), "line 2: hashes must all be of one kind and have as many rounds"),
             (&many, "line 257: more than 256 users"),
         ] {
             assert_eq!(auth(text).unwrap_err(), want);

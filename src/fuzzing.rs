@@ -41,7 +41,8 @@ impl Bench {
         for &piece_len in piece_lens.iter().cycle() {
             end = (end + piece_len).min(input.len());
             loop {
-                let mut cx = Context { daemon: &self.daemon, local: &mut self.local, now: self.daemon.clock.now() };
+                let mut cx =
+                    Context { daemon: &self.daemon, local: &mut self.local, now: self.daemon.clock.now(), admin: true };
                 let fed = session.feed(&mut cx, &input[begin..end], &mut out);
                 begin += fed.used;
                 assert!(begin <= end, "no more is used than there is");
@@ -82,7 +83,7 @@ pub fn datagram(input: &[u8]) {
     let mut reply = udp::Reply::default();
     for _ in 0..2 {
         let now = bench.daemon.clock.now();
-        let mut cx = Context { daemon: &bench.daemon, local: &mut bench.local, now };
+        let mut cx = Context { daemon: &bench.daemon, local: &mut bench.local, now, admin: true };
         udp::respond(&mut cx, input, &mut reply);
     }
 }

@@ -159,6 +159,10 @@ pub const TURN_INPUT_MAX: usize = 256 << 10;
 /// Bytes of answers one connection may have written in one turn before the others get theirs.
 pub const TURN_OUTPUT_MAX: usize = 4 * TURN_INPUT_MAX;
 
+/// Bytes of values that may be moved in one turn of a connection because something was added to them, about a millisecond's; the one that
+/// goes beyond it is finished.
+pub const TURN_COPIED_MAX: usize = 4 << 20;
+
 /// Requests (keys of a multi-key get count one each) of one connection served without a break, if `-R` does not say
 /// otherwise: short ones are work out of all proportion to their bytes. About a quarter of a millisecond.
 pub const TURN_REQUESTS_MAX: u32 = 2048;
@@ -186,6 +190,9 @@ pub const AUTH_TOKEN_LEN_MAX: usize = 1024;
 
 /// Rounds of a hashed password, at most: some ten milliseconds of a worker.
 pub const AUTH_ROUNDS_MAX: u64 = 20_000;
+
+/// Longest password, in bytes, of a user whose password is hashed.
+pub const AUTH_HASHED_LEN_MAX: usize = 128;
 
 /// Users in the file, at most: each login is compared with all of them.
 pub const AUTH_USERS_MAX: usize = 256;
@@ -235,7 +242,13 @@ pub const ACCEPT_BACKOFF_MS: u64 = 50;
 /// Bytes of a datagram that is sent, its header included (memcached's `UDP_MAX_PAYLOAD_SIZE`).
 pub const UDP_DATAGRAM_LEN: usize = 1400;
 
-/// Bytes a second that one source of datagrams may be sent beyond what it sends.
+/// Times what it sent that a source of datagrams on the Internet is sent at most.
+pub const UDP_FACTOR_MAX: usize = 3;
+
+/// Bytes of headers of IP and UDP before a datagram, at least.
+pub const UDP_OVERHEAD_LEN: usize = 28;
+
+/// Bytes a second that one private network may be sent, in datagrams, beyond what it sends.
 pub const UDP_RATE: u32 = 256 << 10;
 
 /// The same that may be saved up: a value of the default largest size, its line and some more.

@@ -154,3 +154,56 @@ fn the_value_of_a_meta_set_is_never_run_as_commands() {
     assert!(client.rest().is_empty(), "closed, and nothing else answered");
     server.connect().exchange(b"get k\r\n", b"VALUE k 0 1\r\na\r\nEND\r\n");
 }
+
+/// Each append copies the whole value, which no length of a request shows: a thousand of them, a few kilobytes on the wire, kept a worker
+/// from everybody else for seconds.
+#[test]
+fn many_small_additions_to_a_large_value_do_not_hold_a_worker() {
+    let server = Server::start_with(|settings| (settings.threads, settings.memory_len) = (1, 64 << 20));
+    let mut greedy = server.connect();
+    let value = vec![b'v'; 1_000_000];
+    greedy.send(b"set big 0 0 1000000\r\n");
+    greedy.send(&value);
+    greedy.exchange(b"\r\n", b"STORED\r\n");
+    let mut other = server.connect();
+    other.exchange(b"get a\r\n", b"END\r\n");
+    greedy.send(&b"append big 0 0 1 noreply\r\nx\r\n".repeat(2000));
+    let begun = std::time::Instant::now();
+    other.exchange(b"get a\r\n", b"END\r\n");
+    let waited = begun.elapsed();
+    greedy.exchange(b"mn\r\n", b"MN\r\n");
+    let all = begun.elapsed();
+    assert!(waited < all / 4, "waited {waited:?} of {all:?}");
+}
+
+/// What was owed for earlier requests was thrown away when a line without end, or another protocol's, followed in the same packet.
+#[test]
+fn answers_are_owed_whatever_follows() {
+    let server = Server::start_with(|_| {});
+    for end in [&b"z".repeat(3000)[..], b"POST / HTTP/1.1\r\n"] {
+        let mut client = server.connect();
+        client.send(&[b"set a 0 0 1\r\nx\r\nget a\r\n", end].concat());
+        client.finish();
+        assert_eq!(client.rest(), b"STORED\r\nVALUE a 0 1\r\nx\r\nEND\r\n");
+    }
+}
+
+/// `md` of a key that somebody had a lease on left the lease, and with it a value from before could be stored; and a `lease-set` with a
+/// wrong token and a value too large took away what was there.
+#[test]
+fn leases_end_with_meta_deletes_and_wrong_tokens_take_nothing_away() {
+    let server = Server::start_with(|_| {});
+    let mut client = server.connect();
+    for delete in ["delete k", "md k", "md k I T30", "md k x"] {
+        let leased = client.ask(b"lease-get k\r\n", b"END\r\n");
+        let token = String::from_utf8_lossy(&leased).split(' ').nth(2).map(str::to_owned).expect("a token");
+        client.send(format!("{delete}\r\n").as_bytes());
+        let said: &[u8] = if delete.starts_with("md") { b"NF\r\n" } else { b"NOT_FOUND\r\n" };
+        client.exchange(b"", said);
+        client.exchange(format!("lease-set k {token} 0 0 3\r\nold\r\n").as_bytes(), b"NOT_STORED\r\n");
+        client.exchange(b"get k\r\n", b"END\r\n");
+    }
+    client.exchange(b"set f 0 0 5\r\nfresh\r\n", b"STORED\r\n");
+    client.send(&[&b"lease-set f 77 0 0 2000000\r\n"[..], &vec![b'v'; 2_000_000], b"\r\n"].concat());
+    client.exchange(b"get f\r\n", b"SERVER_ERROR object too large for cache\r\nVALUE f 0 5\r\nfresh\r\nEND\r\n");
+}

@@ -250,7 +250,7 @@ fn told(cx: &Context<'_>, verb: StoreVerb, stored: Stored) -> Outcome<'static> {
 
 /// Whether a value is to go if another that was to replace it is refused: better none than a stale one, as for memcached.
 fn is_better_gone(verb: StoreVerb) -> bool {
-    matches!(verb, StoreVerb::Set | StoreVerb::Lease(_))
+    verb == StoreVerb::Set
 }
 
 /// Counts a refusal, and removes what is better gone.
@@ -277,6 +277,9 @@ pub(super) fn count_refusal(cx: &Context<'_>, refused: Refused) -> WireError {
 
 /// Everything but get and the storage verbs.
 fn rare(cx: &mut Context<'_>, hash: Hash, command: Command<'_>) -> Outcome<'static> {
+    if !cx.admin && command.is_administrative() {
+        return Outcome::Refused(WireError::UnknownCommand);
+    }
     match command {
         Command::Delete { key } => delete(cx, (hash, key), None),
         Command::Arithmetic { key, direction, delta } => {

@@ -97,10 +97,26 @@ pub enum Command<'a> {
     },
     /// Close the connection, politely.
     Quit,
-    /// Close the connection at once and without a word: another protocol's request, a line without end.
+    /// Close the connection without a word, once what is owed is written: another protocol's request, a line without end.
     Abort,
     /// The request was refused by its parser; answer so.
     Refused(WireError),
+}
+
+impl Command<'_> {
+    /// Whether it concerns the whole daemon, and not one key.
+    #[must_use]
+    pub fn is_administrative(&self) -> bool {
+        matches!(
+            self,
+            Self::FlushAll { .. }
+                | Self::Verbosity { .. }
+                | Self::Stats(_)
+                | Self::Lru(_)
+                | Self::Maintain(_)
+                | Self::MemoryLimit { .. }
+        )
+    }
 }
 
 /// What `lru` is to change.
@@ -485,4 +501,6 @@ pub struct Context<'a> {
     pub local: &'a mut Local,
     /// The time, for this turn.
     pub now: Now,
+    /// Whether what concerns the whole daemon (its statistics, its settings, all its items) may be asked for.
+    pub admin: bool,
 }

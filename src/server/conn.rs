@@ -225,11 +225,11 @@ impl Conn {
                 }
                 Stop::Budget => return give_way(desk),
                 Stop::Later => return Next::Later,
-                Stop::Close => {
+                // What is owed for earlier requests is written in both cases.
+                Stop::Close | Stop::Abort => {
                     self.stop_reading(desk);
                     return Next::Wait;
                 }
-                Stop::Abort => return Next::Close,
             }
             let spent = input_spent >= TURN_INPUT_MAX || output_spent >= TURN_OUTPUT_MAX;
             if spent && (self.again || self.readable) {
@@ -241,7 +241,7 @@ impl Conn {
     /// Lets the session go on with input it has left over.
     fn feed_pending(&mut self, desk: &mut Desk) -> Stop {
         let out = self.out.get_or_insert_with(|| desk.spares.take_outbox());
-        let mut cx = Context { daemon: &desk.daemon, local: &mut desk.local, now: desk.now };
+        let mut cx = Context { daemon: &desk.daemon, local: &mut desk.local, now: desk.now, admin: true };
         let fed = self.session.feed(&mut cx, self.pending.rest(), &mut **out);
         self.note_stop(fed.stop);
         self.pending.consume(fed.used, &mut desk.spares);
@@ -280,7 +280,7 @@ impl Conn {
             return Ok((len, Stop::Abort));
         }
         let out = self.out.get_or_insert_with(|| desk.spares.take_outbox());
-        let mut cx = Context { daemon: &desk.daemon, local: &mut desk.local, now: desk.now };
+        let mut cx = Context { daemon: &desk.daemon, local: &mut desk.local, now: desk.now, admin: true };
         let fed = self.session.feed(&mut cx, input, &mut **out);
         self.note_stop(fed.stop);
         self.pending.keep(input, joined, fed.used, &mut desk.spares);

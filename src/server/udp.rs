@@ -9,15 +9,18 @@
 //! [`UDP_DATAGRAM_LEN`] bytes, numbered from 0. Each datagram is a conversation of its own: what is not complete in it is not done. Several
 //! requests in one are answered together.
 //!
-//! **No amplifier.** Whoever a datagram says it is from may be somebody else, who would get the answer. So a source gets back, beyond
-//! as many bytes as it sent, no more than [`UDP_RATE`] a second; what is more is not sent. Sources are told apart by address (IPv6: by
-//! its first half) in a table of fixed size, where strangers may share a place. Loop-back is not limited, and where clients must log
-//! in there is no UDP at all.
+//! **No amplifier.** Whoever a datagram says it is from may be somebody else, who would get the answer. So a source on the Internet
+//! gets back at most [`UDP_FACTOR_MAX`] times what it sent, as in QUIC before an address is proven (RFC 9000, 8), and one on a private
+//! network, beyond as many bytes as it sent, no more than [`UDP_RATE`] a second; what is more is not sent. Private sources are told apart
+//! by network (the first 24 bits, or 64 of IPv6) in a table of fixed size, where strangers may share a place. Loop-back is not limited.
+//! Where clients must log in there is no UDP at all, and nothing that concerns the whole daemon is done for a datagram.
 
 use super::inbox::{Inbox, WAKE};
 use crate::clock::Tick;
 use crate::command::{Context, Daemon, Out, Value};
-use crate::limits::{UDP_BURST_MAX, UDP_DATAGRAM_LEN, UDP_RATE, UDP_REPLY_LEN_MAX, UDP_SOURCES};
+use crate::limits::{
+    UDP_BURST_MAX, UDP_DATAGRAM_LEN, UDP_FACTOR_MAX, UDP_OVERHEAD_LEN, UDP_RATE, UDP_REPLY_LEN_MAX, UDP_SOURCES,
+};
 use crate::session::{Session, Stop};
 use crate::stats::Block;
 use crate::store::Local;
@@ -99,7 +102,7 @@ impl Udp {
     fn answer(&mut self, place: usize, len: usize, from: SocketAddr) {
         self.stats.bytes_read.add(len as u64);
         let now = self.daemon.clock.now();
-        let mut cx = Context { daemon: &self.daemon, local: &mut self.local, now };
+        let mut cx = Context { daemon: &self.daemon, local: &mut self.local, now, admin: false };
         let Some([id_high, id_low]) = respond(&mut cx, &self.request[..len], &mut self.reply) else { return };
         let reply = &self.reply.bytes;
         if reply.is_empty() || !self.purse.pay(from.ip(), len, reply.len(), now.tick) {
@@ -220,17 +223,24 @@ impl Purse {
 
     /// Whether a source may be sent an answer of so many bytes; then that is taken off what it has left.
     fn pay(&mut self, source: IpAddr, request_len: usize, reply_len: usize, now: Tick) -> bool {
-        if source.is_loopback() || reply_len <= request_len {
+        let source = source.to_canonical();
+        // With what each datagram has before it.
+        let parts = reply_len.div_ceil(UDP_DATAGRAM_LEN - HEADER_LEN);
+        let (received, sent) = (request_len + UDP_OVERHEAD_LEN, reply_len + parts * (HEADER_LEN + UDP_OVERHEAD_LEN));
+        if source.is_loopback() || sent <= received {
             return true;
         }
         let hash = match source {
-            IpAddr::V4(v4) => self.hasher.hash_one(v4),
-            IpAddr::V6(v6) => self.hasher.hash_one(&v6.octets()[..8]),
+            IpAddr::V4(v4) if v4.is_private() || v4.is_link_local() => self.hasher.hash_one(&v4.octets()[..3]),
+            IpAddr::V6(v6) if v6.is_unique_local() || v6.is_unicast_link_local() => {
+                self.hasher.hash_one(&v6.octets()[..8])
+            }
+            _ => return sent <= received * UDP_FACTOR_MAX,
         };
         let place = &mut self.places[usize::try_from(hash % UDP_SOURCES as u64).unwrap_or(0)];
         let earned = u64::from(now.0.saturating_sub(place.at.0)) * u64::from(UDP_RATE / Tick::PER_SEC);
         let left = (u64::from(place.left) + earned).min(u64::from(UDP_BURST_MAX));
-        let rest = left.checked_sub((reply_len - request_len) as u64);
+        let rest = left.checked_sub((sent - received) as u64);
         let left = rest.unwrap_or(left);
         *place = Place { left: u32::try_from(left).unwrap_or(UDP_BURST_MAX), at: now };
         rest.is_some()
@@ -242,22 +252,40 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_source_gets_so_much_and_no_more_and_others_are_not_touched_by_it() {
+    fn a_private_network_gets_so_much_and_no_more_and_others_are_not_touched_by_it() {
         let mut purse = Purse::new();
         let [a, b, c, d]: [IpAddr; 4] =
-            ["10.0.0.1", "2001:db8::1", "2001:db8::2", "127.0.0.1"].map(|text| text.parse().unwrap());
+            ["10.0.0.1", "10.0.0.99", "10.0.1.1", "fd00::1"].map(|text| text.parse().unwrap());
         let now = Tick(100);
-        let reply_len = UDP_BURST_MAX as usize / 4 + 100;
-        for _ in 0..4 {
-            assert!(purse.pay(a, 100, reply_len, now));
+        let mut count = 0;
+        while purse.pay(a, 100, 10_000, now) {
+            count += 1;
         }
-        assert!(!purse.pay(a, 100, reply_len, now), "all is spent");
-        assert!(purse.pay(a, reply_len, reply_len, now), "an answer no longer than the request is free");
-        assert!(purse.pay(d, 0, usize::MAX, now), "loop-back is not limited");
-        assert!(purse.pay(b, 0, UDP_BURST_MAX as usize, now));
-        assert!(!purse.pay(c, 0, 1, now), "the same network");
+        assert!((80..=UDP_BURST_MAX / 10_000).contains(&count), "{count}");
+        assert!(!purse.pay(b, 100, 10_000, now), "the same network");
+        assert!(purse.pay(a, 10_000, 1000, now), "an answer no longer than the request is free");
+        assert!(purse.pay(c, 0, 10_000, now) && purse.pay(d, 0, 10_000, now));
         let later = Tick(now.0 + Tick::PER_SEC);
-        assert!(purse.pay(a, 0, UDP_RATE as usize, later) && !purse.pay(a, 0, 1, later));
+        assert!(purse.pay(a, 0, UDP_RATE as usize / 2, later) && !purse.pay(a, 0, UDP_RATE as usize, later));
         assert!(!purse.pay(a, 0, UDP_BURST_MAX as usize + 1, Tick(u32::MAX)), "no more than a burst is saved up");
+    }
+
+    #[test]
+    fn a_source_on_the_internet_gets_thrice_what_it_sent_and_the_host_itself_anything() {
+        let mut purse = Purse::new();
+        for public in ["192.0.2.2", "2001:db8::1", "::ffff:192.0.2.2"] {
+            let source = public.parse().unwrap();
+            for (request_len, reply_len, sent) in
+                [(15, 7, true), (15, 90, true), (15, 100, false), (1000, 2800, true), (15, 1 << 20, false)]
+            {
+                assert_eq!(
+                    purse.pay(source, request_len, reply_len, Tick(100)),
+                    sent,
+                    "{public}: {request_len}, {reply_len}"
+                );
+            }
+        }
+        assert!(purse.pay("127.0.0.1".parse().unwrap(), 0, usize::MAX / 2, Tick(100)));
+        assert!(purse.pay("::1".parse().unwrap(), 0, usize::MAX / 2, Tick(100)));
     }
 }

@@ -15,7 +15,8 @@ use super::{Stop, may_be_refused_alone};
 use crate::command::execute::{begin_store, count, delete, execute, finish_store, get, grow_store, store_whole, touch};
 use crate::command::{Context, Daemon, Out, Outcome, StoreRequest, StoreTerms, StoreVerb, WireError};
 use crate::limits::{
-    BATCH_REQUESTS_MAX, DIRECT_READ_MIN, OUTPUT_LEN_MAX, PIN_VALUE_MIN, REPLY_HEAD_LEN_MAX, WAIT_VALUE_MAX,
+    BATCH_REQUESTS_MAX, DIRECT_READ_MIN, OUTPUT_LEN_MAX, PIN_VALUE_MIN, REPLY_HEAD_LEN_MAX, TURN_COPIED_MAX,
+    WAIT_VALUE_MAX,
 };
 use crate::proto::Parsed;
 use crate::proto::binary::{Ask, Echo, Packet, encode, encode_status, parse};
@@ -134,9 +135,10 @@ impl State {
             if let Some(stop) = run(cx, planned, out) {
                 return (planned.end, Some(stop));
             }
-            if out.pending_len() >= OUTPUT_LEN_MAX && planned.end < used {
+            let full = out.pending_len() >= OUTPUT_LEN_MAX;
+            if (full || cx.local.copied_len() >= TURN_COPIED_MAX) && planned.end < used {
                 // The rest of the batch is planned again, from where this one ended.
-                return (planned.end, Some(Stop::Output));
+                return (planned.end, Some(if full { Stop::Output } else { Stop::Budget }));
             }
         }
         match ahead {

@@ -34,7 +34,7 @@ use crate::command::{
 };
 use crate::limits::{
     BATCH_REQUESTS_MAX, DIRECT_READ_MIN, KEY_LEN_MAX, OUTPUT_LEN_MAX, PIN_VALUE_MIN, REPLY_HEAD_LEN_MAX,
-    TURN_REQUESTS_MAX, WAIT_VALUE_MAX,
+    TURN_COPIED_MAX, TURN_REQUESTS_MAX, WAIT_VALUE_MAX,
 };
 use crate::proto::binary::REQUEST_MAGIC;
 use crate::proto::meta::{self, Echo, Key, KeyBuffer, MetaRequest};
@@ -261,7 +261,7 @@ impl Session {
             if out.pending_len() >= OUTPUT_LEN_MAX {
                 return Fed { used, stop: Stop::Output };
             }
-            if requests_left == 0 && self.is_ready() {
+            if (requests_left == 0 || cx.local.copied_len() >= TURN_COPIED_MAX) && self.is_ready() {
                 return Fed { used, stop: if used < input.len() { Stop::Budget } else { Stop::Input } };
             }
         }
@@ -353,11 +353,12 @@ impl Session {
                 self.state = State::Line;
                 return (planned.end, Some(stop));
             }
-            if out.pending_len() >= OUTPUT_LEN_MAX && planned.end < planned_used {
+            let full = out.pending_len() >= OUTPUT_LEN_MAX;
+            if (full || cx.local.copied_len() >= TURN_COPIED_MAX) && planned.end < planned_used {
                 self.state = after;
                 // The rest of the batch is planned again, from where this one ended.
                 self.scanned = 0;
-                return (planned.end, Some(Stop::Output));
+                return (planned.end, Some(if full { Stop::Output } else { Stop::Budget }));
             }
         }
         self.state = keys.map_or(State::Line, State::Keys);

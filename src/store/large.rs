@@ -99,6 +99,7 @@ impl Store {
                 Old::Long(pinned) => pinned.parts().collect(),
             };
             let old_len: usize = old_parts.iter().map(|part| part.len()).sum();
+            local.copied_len += old_len + added_len;
             let mut reservation = self.reserve(local, draft, old_len + added_len, now)?;
             let (first, second) = if side == Side::Append { (&old_parts[..], parts) } else { (parts, &old_parts[..]) };
             for part in first.iter().chain(second) {

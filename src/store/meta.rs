@@ -333,7 +333,12 @@ impl Store {
     pub fn remove(&self, local: &mut Local, key: (Hash, &[u8]), compare: Option<u64>, now: Now) -> Stored {
         let inner = &*self.inner;
         let guard = inner.table.lock(key.0);
-        let Some(slot) = inner.find_live(&guard, key.0, key.1, inner.moment(now)) else { return Stored::NotFound };
+        let Some(slot) = inner.find(&guard, key.0, key.1) else { return Stored::NotFound };
+        if !inner.is_alive(slot, inner.moment(now)) {
+            // To whoever has a lease on it this says that what he has read may be out of date.
+            inner.bury(local, guard, slot);
+            return Stored::NotFound;
+        }
         if !inner.has_cas(slot.id(), compare) {
             return Stored::Exists;
         }
@@ -358,7 +363,12 @@ impl Store {
         let result = loop {
             let guard = inner.table.lock(hash);
             let at = inner.moment(now);
-            let Some(slot) = inner.find_live(&guard, hash, key, at) else { break Ok(Stored::NotFound) };
+            let Some(slot) = inner.find(&guard, hash, key) else { break Ok(Stored::NotFound) };
+            if !inner.is_alive(slot, at) {
+                // As for a delete: a lease ends.
+                inner.bury(local, guard, slot);
+                break Ok(Stored::NotFound);
+            }
             let id = slot.id();
             if !inner.has_cas(id, how.compare) {
                 break Ok(Stored::Exists);

@@ -171,6 +171,8 @@ pub struct Local {
     cas: (u64, u64),
     /// Nobody had taken numbers since these, when this turn first wanted one.
     cas_is_latest: bool,
+    /// Bytes of values moved in this turn because something was added to them.
+    copied_len: usize,
     /// Items linked less items unlinked that the shared count does not know of.
     item_delta: i64,
     /// What the last item that this thread wrote was given.
@@ -340,6 +342,7 @@ impl Store {
             inner: Arc::clone(&self.inner),
             cas: (0, 0),
             cas_is_latest: false,
+            copied_len: 0,
             item_delta: 0,
             last: Receipt::default(),
         }
@@ -448,6 +451,7 @@ impl Store {
     #[inline]
     pub fn begin_turn(&self, local: &mut Local, now: Now) {
         local.cas_is_latest = false;
+        local.copied_len = 0;
         let flush = &self.inner.flush;
         // Written once a second, by one thread or two; read with the word beside it all the time.
         if flush.newest_secs.load(Ordering::Relaxed) < now.tick.secs() {
@@ -712,6 +716,14 @@ impl Local {
     #[must_use]
     pub fn last_written(&self) -> Receipt {
         self.last
+    }
+
+    /// Bytes of values that this thread has moved in this turn because something was added to them: work that no length of a request
+    /// shows.
+    #[inline]
+    #[must_use]
+    pub fn copied_len(&self) -> usize {
+        self.copied_len
     }
 
     /// A CAS number that is unique, greater than `old`, and greater than any that a client had been told when it sent what this

@@ -518,6 +518,7 @@ impl Store {
                     rest[..part.len()].copy_from_slice(part);
                     rest = &mut rest[part.len()..];
                 }
+                local.copied_len += new_len;
                 inner.link(local, guard, Some(slot), chunk, shape, &draft, at)?;
                 return Ok(Stored::Stored);
             }

@@ -90,6 +90,7 @@ impl DirectClient<'_> {
                 daemon: &self.direct.daemon,
                 local: &mut self.direct.local,
                 now: self.direct.daemon.clock.now(),
+                admin: true,
             };
             let fed = self.session.feed(&mut cx, &self.input[used..], &mut out);
             assert!(fed.used <= self.input.len() - used, "the session used more than it was given");

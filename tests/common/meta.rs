@@ -691,7 +691,7 @@ const LEASES: &[Transcript] = &[
                 "touch a 5\r\nincr a 1\r\nappend a 0 0 1\r\nx\r\nreplace a 0 0 1\r\nx\r\ncas a 0 0 1 {cas:t}\r\nx\r\n",
                 "NOT_FOUND\r\nNOT_FOUND\r\nNOT_STORED\r\nNOT_STORED\r\nNOT_FOUND\r\n",
             ),
-            Say("md a I\r\nma a\r\nms a 1 MA\r\nx\r\nms a 1 C{cas:t} I\r\nx\r\n", "NF\r\nNF\r\nNS\r\nNF\r\n"),
+            Say("ma a\r\nms a 1 MA\r\nx\r\nms a 1 C{cas:t} I\r\nx\r\n", "NF\r\nNS\r\nNF\r\n"),
             Say("lease-get a\r\n", "LVALUE a 1 0 0\r\n\r\nEND\r\n"),
             Say("lease-set a {cas:t} 0 0 5000\r\n{x*5000}\r\nmg a s\r\n", "STORED\r\nHD s5000\r\n"),
         ],
