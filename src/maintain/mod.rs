@@ -1,7 +1,7 @@
 //! The night shift: one thread that does what no client waits for, in bounded steps.
 //!
-//! Each duty's step says how long it wants to rest; the shortest rest is slept. Work is a tenth of the time at most (`REST`; half of
-//! it while memory is to be given back), so the workers have the processors to themselves, and nothing is held between steps.
+//! Each duty's step says how long it wants to rest; the shortest rest is slept. Work is a tenth of the time at most (`REST`; while
+//! memory is to be given back a step in every pause), so the workers have the processors to themselves, and nothing is held between steps.
 //!
 //! - **bound**: where the whole process has a bound, the items' memory follows what is left of it (`bound.rs`).
 //! - **shrink**: pages beyond the limit are emptied and given back to the system (`store/resize.rs`).
@@ -26,9 +26,6 @@ use std::time::{Duration, Instant};
 
 /// Rest for each unit of work.
 const REST: u32 = 9;
-
-/// The same while the process is larger than it should be.
-const REST_SHRINKING: u32 = 1;
 
 /// Works until `stop` is set and the thread is unparked.
 pub fn run(store: &Store, clock: &Clock, local: Local, bound: Option<Bound>, stop: &AtomicBool) {
@@ -79,9 +76,7 @@ struct Shift<'a> {
 impl Shift<'_> {
     /// A step of each duty; how long there is nothing to do then, unless somebody calls.
     fn step(&mut self) -> Duration {
-        let begun = Instant::now();
         let shrinking = self.shrink();
-        std::thread::sleep(begun.elapsed() * REST_SHRINKING);
         let bound = self.bound.as_ref().map_or(Duration::MAX, |bound| bound.look(self.store));
         shrinking.min(bound).min(self.patient_step()).min(Duration::from_millis(MAINTAIN_REST_MS))
     }
