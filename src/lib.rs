@@ -15,6 +15,8 @@
 //!                     one store, locked by the bucket of its index
 //! ```
 //!
+//! Beside them: the maintainer, which does what no client waits for (`maintain`), and with `-U` a thread for datagrams.
+//!
 //! Any worker serves any key. Nothing is handed from worker to worker, and there is no lock that all operations take.
 //!
 //! # The walk of a request
@@ -38,14 +40,14 @@
 //! Imports point downwards only; `tests/tidy.rs` holds the table and the list of files that may be unsafe.
 //!
 //! ```text
-//!   cli ─► server ─► session ─► proto ─► command ─► store ─► auth, sys, stats, settings, clock, limits
+//!   cli ─► server ─► session ─► proto ─► command ─► store, auth ─► sys, stats, settings, clock, limits
 //! ```
 //!
 //! **Locks**: bucket → class → pool; against the arrows only *try* (`store/locks.rs`).
 //!
 //! # Glossary
 //!
-//! - **page**: a mebibyte, the unit that moves between classes.
+//! - **page**: the unit that moves between classes: a mebibyte, or down to 32 KiB in a small memory.
 //! - **class**: all chunks of one length. **chunk**: one slot of a page. **item**: a chunk in use, with key and value.
 //! - **segment**: one of a class's queues: HOT, WARM, COLD, TEMP.
 //! - **bucket**: one cache line of the index, with its lock. **slot**: one of its eight places. **tag**: 16 bits of a key's hash.
