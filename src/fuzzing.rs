@@ -49,7 +49,7 @@ impl Bench {
                 match fed.stop {
                     Stop::Input => break,
                     Stop::Output | Stop::Budget | Stop::Later => {}
-                    Stop::Close | Stop::Abort => return out,
+                    Stop::Close => return out,
                 }
             }
             if end == input.len() {

@@ -70,19 +70,15 @@ pub fn touch<R>(cx: &mut Context<'_>, key: (Hash, &[u8]), exptime: i64, with: im
 /// Stores a value that is at hand.
 // Always: with a call site for each protocol the compiler would call it, at some 5 % of a set's instructions.
 #[inline(always)]
-pub fn store_whole(
-    cx: &mut Context<'_>,
-    hash: Hash,
-    (request, terms): (StoreRequest<'_>, &StoreTerms),
-    value: &[u8],
-) -> Outcome<'static> {
+pub fn store_whole(cx: &mut Context<'_>, hash: Hash, request: StoreRequest<'_>, value: &[u8]) -> Outcome<'static> {
     cx.local.stats.cmd_set.add(1);
+    let terms = StoreTerms::default();
     let stored = match plan(request.verb) {
         Plan::Put(condition) => {
-            let draft = draft(cx, hash, request, &StoreTerms::default());
+            let draft = draft(cx, hash, request, &terms);
             cx.daemon.store.put(cx.local, draft, condition, value, cx.now)
         }
-        Plan::Extend(side) => extend(cx, hash, (request, terms), side, value),
+        Plan::Extend(side) => extend(cx, hash, (request, &terms), side, value),
     };
     tell(cx, hash, request, stored)
 }
@@ -297,8 +293,7 @@ fn rare(cx: &mut Context<'_>, hash: Hash, command: Command<'_>) -> Outcome<'stat
         Command::Lru(change) => lru(cx, change),
         Command::Maintain(command) => control::maintain(cx, command),
         Command::MemoryLimit { mb } => control::memory_limit(cx, mb),
-        Command::Quit => Outcome::Close,
-        Command::Abort => Outcome::Abort,
+        Command::Quit | Command::Abort => Outcome::Close,
         Command::Refused(error) => Outcome::Refused(error),
         Command::Get { .. }
         | Command::EndOfKeys
@@ -387,8 +382,24 @@ fn begin_count(cx: &mut Context<'_>, key: (Hash, &[u8]), initial: Initial) -> Ou
 }
 
 fn count_once(cx: &mut Context<'_>, key: (Hash, &[u8]), count: Count) -> Outcome<'static> {
-    let Count { direction, delta, compare, initial } = count;
-    let counted = cx.daemon.store.rewrite(cx.local, key, (None, Lifetimes::default()), cx.now, |value, cas| {
+    match add(cx, key, &count, (None, Lifetimes::default())) {
+        Ok(Some(number)) => Outcome::Number(number),
+        Ok(None) => Outcome::NotFound,
+        Err(NotCounted::Changed) => Outcome::Exists,
+        Err(not_counted) => Outcome::Refused(refused_count(cx, not_counted)),
+    }
+}
+
+/// Adds to a number that is there, or takes away, and counts that as a hit or, unless a number is to be made then, as a miss: the number
+/// now. With it the item may get a CAS number of the client's and another lifetime.
+pub(super) fn add(
+    cx: &mut Context<'_>,
+    key: (Hash, &[u8]),
+    count: &Count,
+    given: (Option<u64>, Lifetimes),
+) -> Result<Option<u64>, NotCounted> {
+    let Count { direction, delta, compare, initial } = *count;
+    let counted = cx.daemon.store.rewrite(cx.local, key, given, cx.now, |value, cas| {
         // An empty value is no number whatever its CAS number is, as for memcached.
         if !value.is_empty() && compare.is_some_and(|compare| compare != cas) {
             return Err(NotCounted::Changed);
@@ -396,24 +407,17 @@ fn count_once(cx: &mut Context<'_>, key: (Hash, &[u8]), count: Count) -> Outcome
         let counted = arithmetic::apply(value, direction, delta).map_err(|_| NotCounted::NoNumber)?;
         let digits = ArrayVec::try_from(counted.digits()).expect("64 bits have at most 20 digits");
         Ok((digits, counted.number()))
-    });
+    })?;
     let stats = &cx.local.stats;
     let (hits, misses) = match direction {
         Direction::Up => (&stats.incr_hits, &stats.incr_misses),
         Direction::Down => (&stats.decr_hits, &stats.decr_misses),
     };
     match counted {
-        Ok(Some(number)) => {
-            hits.add(1);
-            Outcome::Number(number)
-        }
-        Ok(None) => {
-            misses.add(u64::from(initial.is_none()));
-            Outcome::NotFound
-        }
-        Err(NotCounted::Changed) => Outcome::Exists,
-        Err(not_counted) => Outcome::Refused(refused_count(cx, not_counted)),
+        Some(_) => hits.add(1),
+        None => misses.add(u64::from(initial.is_none())),
     }
+    Ok(counted)
 }
 
 pub(super) fn refused_count(cx: &Context<'_>, not_counted: NotCounted) -> WireError {

@@ -3,10 +3,9 @@
 //! Each of them is a set of conditions and changes rather than a verb: its flags say which. What is the protocol's alone (which
 //! flags were asked to be told, in which order) is not here; what must happen in order is in [`Lifetimes`].
 
-use super::execute::{NotCounted, count_refusal, refused_count};
-use super::{Context, Direction, WireError, arithmetic};
+use super::execute::{NotCounted, add, count_refusal, refused_count};
+use super::{Context, Count, Direction, Initial, WireError};
 use crate::store::{Deadline, Draft, Hash, Invalidation, Lifetimes, Marks, MetaView, Reading, Receipt, Step, Stored};
-use arrayvec::ArrayVec;
 
 /// One meta command without its key. (`ms` is a [`StoreRequest`](super::StoreRequest) with [`StoreTerms`].)
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -248,30 +247,12 @@ fn remove(cx: &mut Context<'_>, key: (Hash, &[u8]), delete: &MetaDelete) -> Meta
 
 fn count(cx: &mut Context<'_>, key: (Hash, &[u8]), count: &MetaCount) -> MetaOutcome<'static> {
     let MetaCount { direction, delta, compare, cas, lifetimes, .. } = *count;
+    let initial = lifetimes.vivify().map(|exptime| Initial { number: count.initial, exptime });
+    let plain = Count { direction, delta, compare, initial };
     loop {
-        let counted = cx.daemon.store.rewrite(cx.local, key, (cas, lifetimes), cx.now, |value, found| {
-            // What is empty is no number whatever else is asked, in memcached's order.
-            if !value.is_empty() && compare.is_some_and(|compare| compare != found) {
-                return Err(NotCounted::Changed);
-            }
-            let counted = arithmetic::apply(value, direction, delta).map_err(|_| NotCounted::NoNumber)?;
-            let digits = ArrayVec::try_from(counted.digits()).expect("64 bits have at most 20 digits");
-            Ok((digits, counted.number()))
-        });
-        let stats = &cx.local.stats;
-        let (hits, misses) = match direction {
-            Direction::Up => (&stats.incr_hits, &stats.incr_misses),
-            Direction::Down => (&stats.decr_hits, &stats.decr_misses),
-        };
-        match counted {
-            Ok(Some(number)) => {
-                hits.add(1);
-                return MetaOutcome::Counted(number, cx.local.last_written());
-            }
-            Ok(None) if lifetimes.vivify().is_none() => {
-                misses.add(1);
-                return MetaOutcome::NotFound;
-            }
+        match add(cx, key, &plain, (cas, lifetimes)) {
+            Ok(Some(number)) => return MetaOutcome::Counted(number, cx.local.last_written()),
+            Ok(None) if initial.is_none() => return MetaOutcome::NotFound,
             Ok(None) => {}
             Err(NotCounted::Changed) => return MetaOutcome::Exists,
             Err(not_counted) => return MetaOutcome::Refused(refused_count(cx, not_counted)),

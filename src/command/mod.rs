@@ -355,8 +355,6 @@ pub enum Outcome<'a> {
     Refused(WireError),
     /// No answer: close the connection (after what is already owed has been written).
     Close,
-    /// No answer: close the connection at once.
-    Abort,
 }
 
 /// Rows of `stats`: name and value.

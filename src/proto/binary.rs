@@ -355,7 +355,7 @@ pub fn encode<O: Out>(echo: Echo, key: &[u8], outcome: Outcome<'_>, cas: u64, ou
         Outcome::Report(report) => rows(echo, &report, out),
         Outcome::Reset => rows(echo, &Report::default(), out),
         Outcome::Refused(error) => refused(echo, error, out),
-        Outcome::EndOfKeys | Outcome::Close | Outcome::Abort => {}
+        Outcome::EndOfKeys | Outcome::Close => {}
         // Of commands that this protocol does not have.
         Outcome::StoredStale | Outcome::Leased(_) | Outcome::Described(_) | Outcome::Noop => {}
     }

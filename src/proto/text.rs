@@ -557,7 +557,7 @@ pub fn encode<O: Out>(reply: ReplyShape, outcome: Outcome<'_>, out: &mut O) {
     }
     match outcome {
         Outcome::Hit(view) => hit(reply, view, out),
-        Outcome::Miss | Outcome::Close | Outcome::Abort => {}
+        Outcome::Miss | Outcome::Close => {}
         Outcome::EndOfKeys => out.bytes(END),
         Outcome::Leased(leased) => lease::leased(leased, out),
         Outcome::Described(view) => lease::described(&view, out),
@@ -1053,7 +1053,7 @@ mod tests {
         let longest_answer =
             format!("VALUE {} 4294967295 1000 {}\r\n{}\r\n", "k".repeat(250), u64::MAX, "v".repeat(1000));
         let version = format!("VERSION {VERSION}\r\n");
-        let table: [(ReplyShape, Outcome<'_>, &str); 23] = [
+        let table: [(ReplyShape, Outcome<'_>, &str); 22] = [
             (loud, Outcome::Hit(view(0)), "VALUE key 0 7\r\na value\r\n"),
             (with_cas, Outcome::Hit(view(10)), "VALUE key 10 7 12345\r\na value\r\n"),
             (with_cas, Outcome::Hit(longest), &longest_answer),
@@ -1076,7 +1076,6 @@ mod tests {
             (loud, Outcome::Refused(WireError::TooLarge), "SERVER_ERROR object too large for cache\r\n"),
             (quiet, Outcome::Refused(WireError::OutOfMemory), ""),
             (loud, Outcome::Close, ""),
-            (loud, Outcome::Abort, ""),
         ];
         for (reply, outcome, expected) in table {
             let text = format!("{outcome:?}");

@@ -225,8 +225,7 @@ impl Conn {
                 }
                 Stop::Budget => return give_way(desk),
                 Stop::Later => return Next::Later,
-                // What is owed for earlier requests is written in both cases.
-                Stop::Close | Stop::Abort => {
+                Stop::Close => {
                     self.stop_reading(desk);
                     return Next::Wait;
                 }
@@ -277,7 +276,7 @@ impl Conn {
                 return Ok((len, self.feed_pending(desk)));
             }
             log::debug!("connection closed: a request longer than any may be");
-            return Ok((len, Stop::Abort));
+            return Ok((len, Stop::Close));
         }
         let out = self.out.get_or_insert_with(|| desk.spares.take_outbox());
         let mut cx = Context { daemon: &desk.daemon, local: &mut desk.local, now: desk.now, admin: true };

@@ -12,7 +12,9 @@
 //! every length is known beforehand.
 
 use super::{Stop, may_be_refused_alone};
-use crate::command::execute::{begin_store, count, delete, execute, finish_store, get, grow_store, store_whole, touch};
+use crate::command::execute::{
+    begin_store, count, delete, execute, finish_store, get, grow_store, store_on_terms, store_whole, touch,
+};
 use crate::command::{Context, Daemon, Out, Outcome, StoreRequest, StoreTerms, StoreVerb, WireError};
 use crate::limits::{
     BATCH_REQUESTS_MAX, DIRECT_READ_MIN, OUTPUT_LEN_MAX, PIN_VALUE_MIN, REPLY_HEAD_LEN_MAX, TURN_COPIED_MAX,
@@ -230,7 +232,10 @@ fn run<O: Out>(cx: &mut Context<'_>, planned: &Planned<'_>, out: &mut O) -> Opti
             touch(cx, (hash, key), exptime, |outcome| encode(echo, key, outcome, 0, out));
         }
         Ask::Value(request, terms) => {
-            let outcome = store_whole(cx, hash, (request, &terms), planned.value);
+            let outcome = match terms.compare {
+                None => store_whole(cx, hash, request, planned.value),
+                Some(_) => store_on_terms(cx, hash, (request, &terms), planned.value),
+            };
             tell_written(cx, echo, outcome, out);
         }
         Ask::Count { key, count: how } => {

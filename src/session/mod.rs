@@ -122,8 +122,6 @@ pub enum Stop {
     Later,
     /// Write what is owed, then close.
     Close,
-    /// Close now.
-    Abort,
 }
 
 /// A request that has been parsed and is to be executed when the batch is complete.
@@ -661,7 +659,7 @@ fn run<O: Out>(cx: &mut Context<'_>, hash: Hash, step: &Step<'_>, more: &[More<'
         }
         Step::Key { key, keys } => read_key(cx, hash, key, keys, out),
         Step::Put { request, value, quiet } => {
-            let outcome = store_whole(cx, hash, (request, &StoreTerms::default()), value);
+            let outcome = store_whole(cx, hash, request, value);
             out.make_room(REPLY_HEAD_LEN_MAX);
             encode(reply_unless(quiet), outcome, out);
         }
@@ -681,7 +679,6 @@ fn run<O: Out>(cx: &mut Context<'_>, hash: Hash, step: &Step<'_>, more: &[More<'
             out.make_room(REPLY_HEAD_LEN_MAX + if is_lease { PIN_VALUE_MIN } else { 0 });
             return execute(cx, hash, command, |outcome| match outcome {
                 Outcome::Close => Some(Stop::Close),
-                Outcome::Abort => Some(Stop::Abort),
                 outcome => {
                     encode(reply_unless(quiet), outcome, out);
                     None

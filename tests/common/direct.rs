@@ -101,7 +101,7 @@ impl DirectClient<'_> {
             match fed.stop {
                 Stop::Input => break,
                 Stop::Output | Stop::Budget | Stop::Later => {}
-                Stop::Close | Stop::Abort => self.closed = true,
+                Stop::Close => self.closed = true,
             }
         }
         self.input.drain(..used);
