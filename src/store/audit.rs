@@ -116,6 +116,7 @@ impl Store {
                 assert!(queued.insert(id), "an item is in one queue");
             }
         }
+        assert!(guard.state.scout.is_none_or(|id| queued.contains(&id)), "a scout is at an item of its class's queues");
         let free = guard.free_ids(arena);
         assert_eq!(free.len(), guard.state.free_count as usize, "the free list's count is its length");
         let free: HashSet<_> = free.into_iter().collect();

@@ -180,6 +180,9 @@ impl Inner {
                     (id, hash)
                 })
                 .collect();
+            for &(_, hash) in &victims {
+                self.table.prefetch_chain(hash);
+            }
             for (id, hash) in victims {
                 steps += 1;
                 match self.evict_item(guard, stats, (id, hash), at, spare, &mut won.strays) {
@@ -197,6 +200,7 @@ impl Inner {
                 }
                 removed += 1;
             }
+            guard.scout_from_tail(&self.arena, segment);
         }
         removed
     }

@@ -54,6 +54,8 @@ pub(super) struct ClassState {
     pub(super) near_misses: u64,
     /// Live items evicted since the class last asked for a page.
     pub(super) evicted_since_asked: u32,
+    /// The queued item, near the tail that was last evicted from, up to which headers are on their way to the processor's cache.
+    pub(super) scout: Option<ItemId>,
 }
 
 /// Proof of holding a class's lock.
@@ -228,6 +230,7 @@ impl ClassGuard<'_> {
     pub(super) fn take(&mut self, arena: &Arena, pool: &Pool) -> Option<Chunk> {
         if let Some(id) = self.state.free {
             self.unlink_free(arena, id);
+            self.scout_ahead(arena);
             return Some(self.own(arena, id));
         }
         if self.state.carving.is_none() {

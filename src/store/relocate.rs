@@ -271,6 +271,9 @@ impl ClassGuard<'_> {
         let (prev, next) = (from.prev(), from.next());
         to.set_prev(prev);
         to.set_next(next);
+        if self.state.scout == Some(old) {
+            self.state.scout = Some(new);
+        }
         let queue = self.queue(from.segment());
         match prev {
             Some(prev) => arena.header(prev).set_next(Some(new)),

@@ -451,10 +451,22 @@ impl Table {
         for id in bucket.matches(hash.tag()).filter_map(|lane| bucket.id(lane)) {
             each(id);
         }
+        self.prefetch_overflow(bucket);
+    }
+
+    /// Has the bucket after this one in its chain fetched, if there is one.
+    #[inline]
+    fn prefetch_overflow(&self, bucket: &Bucket) {
         let overflow = bucket.overflow.load(Ordering::Relaxed);
         if overflow != 0 {
             prefetch(std::ptr::from_ref(&self.overflow[overflow as usize]).cast());
         }
+    }
+
+    /// Has the chain of a bucket fetched that was asked for before.
+    #[inline]
+    pub(super) fn prefetch_chain(&self, hash: Hash) {
+        self.prefetch_overflow(&self.buckets[self.geometry().index_of(hash)]);
     }
 
     /// Locks the bucket a hash belongs to.
