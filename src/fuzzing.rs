@@ -6,11 +6,13 @@ use crate::auth::Users;
 use crate::clock::Clock;
 use crate::command::{Context, Daemon};
 use crate::limits::MEMORY_LEN_MIN;
+use crate::proto::binary;
 use crate::server::{store_config, udp};
 use crate::session::{Session, Stop};
 use crate::settings::Settings;
 use crate::stats::Registry;
-use crate::store::{Local, Store, StoreConfig};
+use crate::store::{Deadline, Local, Store, StoreConfig};
+use std::cell::RefCell;
 
 /// A daemon without threads, for one run.
 struct Bench {
@@ -60,21 +62,110 @@ impl Bench {
     }
 }
 
-/// A client's bytes, in whatever protocol: answered the same however they are cut, and the store is sound afterwards.
+/// Two daemons that are asked the same things, one in whole and one in pieces. They are kept from run to run, because to map a store
+/// takes longer than to serve an input; what a run has stored is flushed after it, and the stores are audited every so often.
+struct Twins {
+    whole: Bench,
+    pieces: Bench,
+    runs: u32,
+}
+
+thread_local! {
+    static TWINS: RefCell<Twins> = RefCell::new(Twins { whole: Bench::new(), pieces: Bench::new(), runs: 0 });
+}
+
+/// Runs between two audits.
+const AUDIT_EVERY: u32 = 64;
+
+/// Asks both for the same: the answers must be equal, and the stores sound.
+fn ask_both(cut: u8, input: &[u8]) {
+    TWINS.with_borrow_mut(|twins| {
+        let expected = twins.whole.answers(input, &[input.len().max(1)]);
+        let got = twins.pieces.answers(input, &[usize::from(cut % 16) + 1, usize::from(cut / 16) + 1]);
+        // What tells of the process or the time it takes is another each time.
+        let is_steady = !input.windows(5).any(|word| word.eq_ignore_ascii_case(b"stats")) && !input.contains(&0x10);
+        assert!(!is_steady || expected == got, "{}\n{}", expected.escape_ascii(), got.escape_ascii());
+        for bench in [&mut twins.whole, &mut twins.pieces] {
+            bench.daemon.store.flush_all(bench.daemon.clock.now(), Deadline::NEVER);
+            bench.daemon.clock.advance(2000);
+            if twins.runs % AUDIT_EVERY == 0 {
+                bench.check();
+            }
+        }
+        twins.runs += 1;
+    });
+}
+
+/// A text client's lines, and whatever follows them.
 ///
 /// # Panics
-/// If not.
-pub fn stream(input: &[u8]) {
+/// If they are answered otherwise when they are cut otherwise, or leave the store unsound. So do the next two.
+pub fn text(input: &[u8]) {
+    match input.split_first() {
+        Some((&cut, input)) if input.first().is_some_and(|&byte| byte != binary::REQUEST_MAGIC) => ask_both(cut, input),
+        _ => {}
+    }
+}
+
+/// Meta commands: of each line of the input the first byte chooses the command and the key, the rest is its flags. A value follows
+/// where there is one to come.
+///
+/// # Panics
+/// See [`text`].
+pub fn meta(input: &[u8]) {
     let Some((&cut, input)) = input.split_first() else { return };
-    let mut whole = Bench::new();
-    let expected = whole.answers(input, &[input.len().max(1)]);
-    whole.check();
-    let mut cuts = Bench::new();
-    let got = cuts.answers(input, &[usize::from(cut % 16) + 1, usize::from(cut / 16) + 1]);
-    cuts.check();
-    // What tells of the process or the time it takes is another each time.
-    let is_steady = !input.windows(5).any(|word| word.eq_ignore_ascii_case(b"stats")) && !input.contains(&0x10);
-    assert!(!is_steady || expected == got, "{}\n{}", expected.escape_ascii(), got.escape_ascii());
+    let mut requests = Vec::new();
+    for line in input.split(|&byte| byte == b'\n') {
+        let Some((&choice, flags)) = line.split_first() else { continue };
+        let key: &[u8] = [&b"k"[..], b"a2V5", b"longer-key-of-somebody", b"7"][usize::from(choice >> 4) % 4];
+        let (verb, value): (&[u8], &[u8]) = match choice % 8 {
+            0 | 6 => (b"mg", b""),
+            1 => (b"ms", b"7"),
+            2 => (b"ms", b"a-value-of-some-length"),
+            3 => (b"md", b""),
+            4 => (b"ma", b""),
+            5 => (b"me", b""),
+            _ => (b"mn", b""),
+        };
+        requests.extend_from_slice(&[verb, b" ", key, b" "].concat());
+        if !value.is_empty() {
+            requests.extend_from_slice(format!("{} ", value.len()).as_bytes());
+        }
+        requests.extend_from_slice(&[flags, b"\r\n"].concat());
+        if !value.is_empty() {
+            requests.extend_from_slice(&[value, b"\r\n"].concat());
+        }
+    }
+    ask_both(cut, &requests);
+}
+
+/// Binary packets: ten bytes of the input are opcode, data type, lengths, status and CAS of a header, whose body then is the next
+/// bytes of the input, usually as many as the header says.
+///
+/// # Panics
+/// See [`text`].
+pub fn packets(input: &[u8]) {
+    let Some((&cut, mut input)) = input.split_first() else { return };
+    let mut requests = Vec::new();
+    while let Some((&[opcode, data_type, key_len, extras_len, value_len, status, cas, lie, high, low], rest)) =
+        input.split_first_chunk()
+    {
+        let (key_len, extras_len) = (u16::from(key_len % 64), extras_len % 32);
+        let body_len = usize::from(key_len) + usize::from(extras_len) + usize::from(value_len);
+        let body = &rest[..body_len.min(rest.len())];
+        // One header in sixteen says something else than what follows.
+        let lies = lie % 16 == 1;
+        let told = if lies { u32::from_be_bytes([0, high, low, value_len]) } else { body.len() as u32 };
+        requests.extend_from_slice(&[binary::REQUEST_MAGIC, opcode]);
+        requests.extend_from_slice(&key_len.to_be_bytes());
+        requests.extend_from_slice(&[extras_len, data_type & 1, 0, status & 1]);
+        requests.extend_from_slice(&told.to_be_bytes());
+        requests.extend_from_slice(&[1, 2, 3, 4]);
+        requests.extend_from_slice(&u64::from(cas & 1).to_be_bytes());
+        requests.extend_from_slice(body);
+        input = &rest[body.len()..];
+    }
+    ask_both(cut, &requests);
 }
 
 /// A datagram.

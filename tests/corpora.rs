@@ -17,8 +17,18 @@ fn run(target: &str, call: fn(&[u8])) {
 }
 
 #[test]
-fn streams() {
-    run("stream", fuzzing::stream);
+fn text_lines() {
+    run("text", fuzzing::text);
+}
+
+#[test]
+fn meta_flags() {
+    run("meta", fuzzing::meta);
+}
+
+#[test]
+fn binary_packets() {
+    run("packets", fuzzing::packets);
 }
 
 #[test]
