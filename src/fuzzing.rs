@@ -155,7 +155,8 @@ pub fn packets(input: &[u8]) {
         let body = &rest[..body_len.min(rest.len())];
         // One header in sixteen says something else than what follows.
         let lies = lie % 16 == 1;
-        let told = if lies { u32::from_be_bytes([0, high, low, value_len]) } else { body.len() as u32 };
+        let told =
+            if lies { u32::from_be_bytes([0, high, low, value_len]) } else { u32::try_from(body.len()).unwrap_or(0) };
         requests.extend_from_slice(&[binary::REQUEST_MAGIC, opcode]);
         requests.extend_from_slice(&key_len.to_be_bytes());
         requests.extend_from_slice(&[extras_len, data_type & 1, 0, status & 1]);
