@@ -6,7 +6,8 @@
 //!   page, that is what a page more is worth, and (as much as one page less differs from one more) what a page less costs. Moving pages
 //!   until all classes are worth the same is the best that memory can be shared out.
 //! - **by age**, where a class has so little memory that no key comes back in time to say anything: from a class in which nothing
-//!   happens any more, and whose next victim has been idle much longer than the asking one's.
+//!   happens any more, and whose next victim has been idle longer than the asking one's. How much longer `slab_automove_ratio`
+//!   says, and nothing has happened when that is so for half of `slab_automove_window`, in seconds.
 //!
 //! A class keeps its last page.
 //!
@@ -15,6 +16,7 @@
 //! half of the class's items; nearly the same for WORTH_RATIO from 1.3 to 2, and for DOUBT from 1 to 10. Counting all keys
 //! whose ghosts are left, and remembering five decisions, was worse than not moving at all.
 
+use crate::settings::Background;
 use crate::store::{ClassId, ClassSample};
 
 /// A page goes where it is worth this many times as much.
@@ -26,12 +28,24 @@ const DOUBT: f64 = 3.0;
 /// Near misses in all classes after which what has been seen before counts half.
 const HALVED_AFTER: f64 = 2000.0;
 
-/// A page goes where victims have been idle for less than this share of the time.
-const AGE_RATIO: u32 = 4;
-
-/// Seconds by which ages must differ at least, and for which nothing must have happened in the giving class: ages are known to the second,
-/// and lag behind.
+/// Seconds by which ages must differ at least: they are known to the second, and lag behind.
 const AGE_SECS_MIN: u32 = 4;
+
+/// What an operator has to say about moves by age.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct ByAge {
+    /// A page goes where victims have been idle for less than this share of the time.
+    pub(super) ratio: f64,
+    /// Seconds for which nothing must have happened in the giving class.
+    pub(super) quiet_secs: u32,
+}
+
+impl ByAge {
+    /// By the settings: what a window of samples shows, shows when half of them are new.
+    pub(super) fn of(background: &Background) -> Self {
+        Self { ratio: background.automove_ratio, quiet_secs: background.automove_window / 2 }
+    }
+}
 
 /// What is remembered of the classes between two decisions.
 #[derive(Debug, Default)]
@@ -81,7 +95,7 @@ impl Automove {
     }
 
     /// Who is to give a page to `wanting`, by what was seen last: these samples.
-    pub(super) fn donor(&self, samples: &[ClassSample], wanting: ClassId, at: u32) -> Option<ClassId> {
+    pub(super) fn donor(&self, samples: &[ClassSample], wanting: ClassId, at: u32, settings: ByAge) -> Option<ClassId> {
         let taker = samples.iter().position(|sample| sample.class == wanting)?;
         let donors = || (0..samples.len()).filter(|&place| place != taker && can_give(&samples[place]));
         let by_worth = donors()
@@ -90,9 +104,9 @@ impl Automove {
             .filter(|(worth, _)| worth * WORTH_RATIO < self.worth(samples, taker, 0.0));
         let by_age = || {
             let young = samples[taker].idle_secs?;
-            let quiet = donors().filter(|&place| at.saturating_sub(self.classes[place].busy_at) >= AGE_SECS_MIN);
+            let quiet = donors().filter(|&place| at.saturating_sub(self.classes[place].busy_at) >= settings.quiet_secs);
             let (old, donor) = quiet.filter_map(|place| Some((samples[place].idle_secs?, place))).max()?;
-            (old >= young.saturating_mul(AGE_RATIO) && old >= young + AGE_SECS_MIN).then_some(donor)
+            (f64::from(young) < f64::from(old) * settings.ratio && old >= young + AGE_SECS_MIN).then_some(donor)
         };
         by_worth.map(|(_, place)| place).or_else(by_age).map(|place| samples[place].class)
     }
@@ -130,7 +144,26 @@ mod tests {
     fn donor(table: &[(u8, u32, u64, Option<u32>)], wanting: u8) -> Option<u8> {
         let (mut automove, samples) = (Automove::default(), samples(table));
         automove.see(&samples, 100);
-        automove.donor(&samples, test_class(wanting), 100).map(ClassId::number)
+        automove.donor(&samples, test_class(wanting), 100, DEFAULTS).map(ClassId::number)
+    }
+
+    const DEFAULTS: ByAge = ByAge { ratio: 0.8, quiet_secs: 5 };
+
+    #[test]
+    fn the_settings_say_what_is_old_and_what_is_quiet() {
+        let samples = samples(&[(1, 10, 0, Some(60)), (2, 1, 0, Some(40))]);
+        let donor = |ratio, window, at| {
+            let background = Background { automove_ratio: ratio, automove_window: window, ..Background::default() };
+            let mut automove = Automove::default();
+            automove.see(&samples, 100);
+            automove.classes[0].busy_at = 100;
+            automove.donor(&samples, test_class(2), at, ByAge::of(&background)).map(ClassId::number)
+        };
+        assert_eq!(donor(0.8, 10, 105), Some(1));
+        assert_eq!(donor(0.5, 10, 105), None);
+        assert_eq!(donor(0.8, 10, 104), None);
+        assert_eq!(donor(0.8, 60, 129), None);
+        assert_eq!(donor(0.8, 60, 130), Some(1));
     }
 
     #[test]
@@ -165,7 +198,7 @@ mod tests {
         let mut ask = |hits| {
             let samples = samples(&[(1, 10, 1000, Some(0)), (2, 10, hits, Some(0))]);
             automove.see(&samples, 100);
-            automove.donor(&samples, test_class(2), 100)
+            automove.donor(&samples, test_class(2), 100, DEFAULTS)
         };
         assert_eq!(ask(hits), None);
         let given = (0..100).find(|_| {

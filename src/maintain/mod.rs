@@ -19,7 +19,7 @@ use crate::clock::Clock;
 use crate::limits::{MAINTAIN_PAUSE_MS, MAINTAIN_REST_MS, MAINTAIN_STEP_US, MOVE_RETRY_MS};
 use crate::settings::Automove as Mode;
 use crate::store::{ClassId, ClassSample, Crawl, Local, PageMove, Progress, Shrinking, Store, SweepCursor};
-use automove::Automove;
+use automove::{Automove, ByAge};
 pub use bound::Bound;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -127,7 +127,7 @@ impl Shift<'_> {
             let now = self.clock.now();
             let samples = self.store.samples(now);
             self.automove.see(&samples, now.tick.secs());
-            let mut donor = self.automove.donor(&samples, class, now.tick.secs());
+            let mut donor = self.automove.donor(&samples, class, now.tick.secs(), ByAge::of(&background));
             if background.automove == Mode::Aggressive {
                 donor = donor.or_else(|| longest_idle(&samples, class));
             }
