@@ -6,6 +6,7 @@
 //!
 //! It does *not* keep anything: when the daemon runs, only settings are left.
 
+mod accepted;
 mod extended;
 mod flags;
 
@@ -37,6 +38,10 @@ pub fn main() -> ExitCode {
             return ExitCode::SUCCESS;
         }
     };
+    if flags.license {
+        println!("{LICENSE}");
+        return ExitCode::SUCCESS;
+    }
     let (settings, warnings) = match settings_of(&flags) {
         Ok(both) => both,
         Err(why) => return refuse(&why, EXIT_USAGE),
@@ -50,6 +55,14 @@ pub fn main() -> ExitCode {
         Err((why, code)) => refuse(&why, code),
     }
 }
+
+/// What `-i` prints.
+const LICENSE: &str = concat!(
+    "slabd ",
+    env!("CARGO_PKG_VERSION"),
+    "\n\nLicensed under either of the Apache License, Version 2.0, or the MIT license, at your option.\n\n",
+    include_str!("../LICENSE-MIT")
+);
 
 /// Starts, serves, stops.
 fn run(settings: Settings) -> Result<(), (String, u8)> {

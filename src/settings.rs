@@ -26,6 +26,8 @@ pub struct Settings {
     pub evict: bool,
     /// `-c`: connections at a time.
     pub conn_limit: usize,
+    /// `-o maxconns_fast`: who comes beyond the limit is turned away; else it waits until somebody has gone.
+    pub maxconns_fast: bool,
     /// `-t`: worker threads.
     pub threads: usize,
     /// `-R`: requests of one connection per turn; none is `TURN_REQUESTS_MAX`.
@@ -121,6 +123,7 @@ impl Default for Settings {
             memory_len: 64 << 20,
             evict: true,
             conn_limit: 1024,
+            maxconns_fast: true,
             threads: std::thread::available_parallelism().map_or(4, usize::from).min(THREADS_MAX),
             reqs_per_event: None,
             backlog: 1024,

@@ -123,6 +123,25 @@ fn the_connection_limit_is_exact_and_says_so() {
 }
 
 #[test]
+fn without_maxconns_fast_clients_beyond_the_limit_wait() {
+    let _alone = alone();
+    let (running, addr) = start(Settings { conn_limit: 2, maxconns_fast: false, ..settings(1) });
+    let mut clients: Vec<_> = (0..2).map(|_| connect(addr)).collect();
+    for client in &mut clients {
+        ask(client, "get x\r\n", "END\r\n");
+    }
+    let mut late = connect(addr);
+    late.write_all(b"get x\r\n").unwrap();
+    late.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
+    assert!(late.read(&mut [0; 16]).is_err(), "it is not served, and not turned away");
+    clients.pop();
+    late.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    ask(&mut late, "", "END\r\n");
+    let totals = running.daemon().stats.totals();
+    assert_eq!((totals.rejected_connections, totals.curr_connections, totals.total_connections), (0, 2, 3));
+}
+
+#[test]
 fn a_client_that_ends_its_side_still_gets_all_its_answers() {
     let _alone = alone();
     let (_running, addr) = start(settings(1));

@@ -142,6 +142,7 @@ const CEILINGS: &[(&str, usize)] = &[
     ("lib.rs", 200),
     ("cli.rs", 350),
     ("cli/flags.rs", 800),
+    ("cli/accepted.rs", 120),
     ("cli/extended.rs", 350),
     ("auth.rs", 400),
     ("fuzzing.rs", 230),

@@ -1,12 +1,13 @@
 //! `-o`: what memcached has put into one option, and `lru_mode`, which is ours.
 
+use super::accepted::accepted;
 use super::flags::{bad, number};
 use crate::limits::{PAGE_LEN_MAX, chunk_names_pieces};
 use crate::settings::{Automove, Background, LruMode, LruTuning, Settings};
 use std::time::Duration;
 
-/// One `-o` list.
-pub(super) fn extended(list: &str, settings: &mut Settings) -> Result<(), String> {
+/// One `-o` list; and what should be said about it.
+pub(super) fn extended(list: &str, settings: &mut Settings, warnings: &mut Vec<String>) -> Result<(), String> {
     const OPTION: &str = "-o/--extended";
     for item in list.split(',').filter(|item| !item.is_empty()) {
         match item.split_once('=') {
@@ -20,7 +21,7 @@ pub(super) fn extended(list: &str, settings: &mut Settings) -> Result<(), String
             None if background_switch(item, &mut settings.background) => {}
             None if item == "no_lru_maintainer" => settings.lru = LruMode::Flat,
             None if item == "no_modern" => {
-                settings.lru = LruMode::Flat;
+                (settings.lru, settings.maxconns_fast) = (LruMode::Flat, false);
                 let background = &mut settings.background;
                 (background.reassign, background.automove, background.crawler) = (false, Automove::Off, false);
             }
@@ -31,6 +32,9 @@ pub(super) fn extended(list: &str, settings: &mut Settings) -> Result<(), String
             }
             // What it once switched on is what there is.
             None if item == "modern" => {}
+            None if item == "maxconns_fast" => settings.maxconns_fast = true,
+            None if item == "no_maxconns_fast" => settings.maxconns_fast = false,
+            _ if accepted(item, warnings)? => {}
             _ => return Err(bad(OPTION, item, "is not known")),
         }
     }

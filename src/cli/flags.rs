@@ -15,7 +15,13 @@ use std::path::PathBuf;
 /// A memcached-protocol cache daemon.
 #[derive(Debug, Parser)]
 // A negative number is a value that cannot be meant, and not an option that does not exist.
-#[command(name = "slabd", version, disable_help_subcommand = true, allow_negative_numbers = true)]
+#[command(
+    name = "slabd",
+    version,
+    disable_help_subcommand = true,
+    allow_negative_numbers = true,
+    args_override_self = true
+)]
 pub(super) struct Flags {
     /// TCP port to listen on; 0 is no TCP, -1 lets the kernel choose
     #[arg(short, long, value_name = "NUM", default_value = "11211", allow_hyphen_values = true)]
@@ -81,6 +87,15 @@ pub(super) struct Flags {
     /// Have clients of the binary protocol log in by SASL (PLAIN), with the users of -Y or of the file that MEMCACHED_SASL_PWDB names
     #[arg(short = 'S', long)]
     enable_sasl: bool,
+    /// Taken as memcached's, without effect: slabd keeps nothing on disk
+    #[arg(short = 'e', long, value_name = "FILE")]
+    memory_file: Option<PathBuf>,
+    /// Taken as memcached's, without effect: workers are chosen by the peer's address
+    #[arg(short = 'N', long, alias = "napi_ids", value_name = "NUM")]
+    napi_ids: Option<String>,
+    /// Print the licence
+    #[arg(short = 'i', long)]
+    pub(super) license: bool,
     /// User to run as, if started by root [default: nobody]
     #[arg(short, long, value_name = "USER")]
     user: Option<String>,
@@ -91,7 +106,7 @@ pub(super) struct Flags {
     /// warm_lru_pct=PERCENT, hot_max_factor=FACTOR, warm_max_factor=FACTOR, temporary_ttl=SECONDS, lru_maintainer,
     /// no_lru_maintainer, slab_reassign, no_slab_reassign, slab_automove=0|1|2, no_slab_automove, slab_automove_ratio=RATIO,
     /// slab_automove_window=ROUNDS, slab_chunk_max=KB, lru_crawler, no_lru_crawler, lru_crawler_sleep=MICROSECONDS,
-    /// lru_crawler_tocrawl=ITEMS, modern, no_modern
+    /// lru_crawler_tocrawl=ITEMS, maxconns_fast, no_maxconns_fast, modern, no_modern, and memcached's others, which have no effect
     #[arg(short = 'o', long, value_name = "LIST")]
     extended: Vec<String>,
 }
@@ -134,6 +149,16 @@ pub(super) fn settings_of(flags: &Flags) -> Result<(Settings, Vec<String>), Stri
     if let Some(threads) = &flags.threads {
         settings.threads = number("-t/--threads", threads, 1, THREADS_MAX)?;
     }
+    if flags.memory_file.is_some() {
+        warnings.push("-e/--memory-file: has no effect: slabd keeps nothing on disk".to_owned());
+    }
+    if let Some(ids) = &flags.napi_ids {
+        number("-N/--napi-ids", ids, 0, i32::MAX)?;
+        warnings.push("-N/--napi-ids: has no effect: workers are chosen by the peer's address".to_owned());
+    }
+    if flags.port == "0" && !flags.listen.is_empty() {
+        warnings.push("-l/--listen: has no effect on TCP: -p/--port is 0".to_owned());
+    }
     if let Some(reqs) = &flags.max_reqs_per_event {
         settings.reqs_per_event = Some(number("-R/--max-reqs-per-event", reqs, 1, i32::MAX.unsigned_abs())?);
     }
@@ -146,7 +171,7 @@ pub(super) fn settings_of(flags: &Flags) -> Result<(Settings, Vec<String>), Stri
     settings.user.clone_from(&flags.user);
     settings.verbosity = flags.verbose;
     for list in &flags.extended {
-        extended(list, &mut settings)?;
+        extended(list, &mut settings, &mut warnings)?;
     }
     settings.lock_memory = flags.lock_memory;
     whole_process(flags, &mut settings, &mut warnings)?;
@@ -498,6 +523,32 @@ mod tests {
     }
 
     #[test]
+    fn of_what_is_said_twice_the_last_counts_but_lists_add_up() {
+        for (line, same) in [
+            ("-m 64 -m 32 --memory-limit=128", "-m 128"),
+            ("-p 5 -c 7 -p 6", "-p 6 -c 7"),
+            ("-C -C -M", "-C -M"),
+            ("-v -v", "-vv"),
+            ("-l 10.0.0.1 -l 10.0.0.2", "-l 10.0.0.1,10.0.0.2"),
+            ("-o hot_lru_pct=10 -o idle_timeout=5", "-o hot_lru_pct=10,idle_timeout=5"),
+        ] {
+            assert_eq!(parsed(line).unwrap(), parsed(same).unwrap(), "{line}");
+        }
+    }
+
+    #[test]
+    fn what_is_memcacheds_and_has_no_effect_is_taken_with_a_warning_each() {
+        let line = "slabd -e /tmp/x -N 2 -l 10.0.0.1 -p 0 -s /tmp/y -o hashpower=20,ext_path=/x:1G,no_hashexpand";
+        let flags = Flags::try_parse_from(line.split(' ')).unwrap();
+        let (_, warnings) = settings_of(&flags).unwrap();
+        let named = ["-e/--memory-file", "-N/--napi-ids", "-l/--listen", "hashpower", "ext_path", "no_hashexpand"];
+        assert_eq!(warnings.len(), named.len(), "{warnings:?}");
+        for (warning, name) in warnings.iter().zip(named) {
+            assert!(warning.contains(name), "{warning}");
+        }
+    }
+
+    #[test]
     fn a_place_may_have_a_protocol_and_a_tag() {
         let settings =
             parsed("-l proto[ascii]:tag[one]:10.0.0.1:7,notls:proto[binary]:[::1]:8,tag[x]:10.0.0.2 -B ascii").unwrap();
@@ -571,6 +622,8 @@ mod tests {
             ("-o hot_max_factor=0", "-o/--extended hot_max_factor: '0'"),
             ("-o warm_max_factor=nan", "-o/--extended warm_max_factor: 'nan'"),
             ("-o temporary_ttl=-1", "-o/--extended temporary_ttl: '-1'"),
+            ("-N many", "-N/--napi-ids: 'many'"),
+            ("-o tail_repair_time=9", "-o/--extended tail_repair_time: '9'"),
             ("-o slab_automove=3", "-o/--extended slab_automove: '3'"),
             ("-o slab_automove_ratio", "-o/--extended: 'slab_automove_ratio' needs a value"),
             ("-o slab_automove_ratio=0", "-o/--extended slab_automove_ratio: '0'"),

@@ -293,7 +293,7 @@ fn settings_of_the_edge(report: &mut Report, cx: &Context<'_>) {
     let by_token = settings.auth_file.is_some() && settings.protocol != Protocol::Binary;
     report.push("auth_enabled_ascii", yes(by_token));
     report.push("item_size_max", settings.item_len_max);
-    report.push("maxconns_fast", "yes");
+    report.push("maxconns_fast", yes(settings.maxconns_fast));
 }
 
 fn settings_of_pages(report: &mut Report, cx: &Context<'_>) {

@@ -3,7 +3,7 @@
 //! ```text
 //!   listeners ──accept──► limit? ──► two candidates by a seeded hash of the peer ──► the one with fewer connections
 //!                           │ no
-//!                           └──► "ERROR Too many open connections", close
+//!                           └──► "ERROR Too many open connections", close (with `no_maxconns_fast`: not accepted before somebody goes)
 //! ```
 //!
 //! Two candidates, not all: nearly as even as the least of all, and a burst does not pile onto one worker. The seed keeps
@@ -36,6 +36,8 @@ pub(super) struct Acceptor {
     ready: Vec<bool>,
     workers: Vec<Arc<Inbox>>,
     conn_limit: usize,
+    /// Whether who comes beyond the limit is turned away; else nobody is accepted for as long.
+    turns_away: bool,
     hasher: RandomState,
     /// Clients without an address, who are told apart by number.
     local_count: u64,
@@ -61,7 +63,7 @@ impl Acceptor {
         signal: Arc<Inbox>,
         mut listeners: Vec<Listener>,
         workers: Vec<Arc<Inbox>>,
-        conn_limit: usize,
+        (conn_limit, turns_away): (usize, bool),
         stats: Arc<CachePadded<Block>>,
     ) -> io::Result<Self> {
         for (i, listener) in listeners.iter_mut().enumerate() {
@@ -69,7 +71,19 @@ impl Acceptor {
         }
         let ready = vec![false; listeners.len()];
         let hasher = RandomState::new();
-        Ok(Self { poll, signal, listeners, ready, workers, conn_limit, hasher, local_count: 0, stats, starved: false })
+        Ok(Self {
+            poll,
+            signal,
+            listeners,
+            ready,
+            workers,
+            conn_limit,
+            turns_away,
+            hasher,
+            local_count: 0,
+            stats,
+            starved: false,
+        })
     }
 
     /// Accepts until told to stop; then closes the listeners, and only then stops the workers.
@@ -126,7 +140,8 @@ impl Acceptor {
     }
 
     fn accept_one(&mut self, listener: usize) -> Pace {
-        if !self.workers.iter().any(|worker| worker.has_room()) {
+        let is_waiting = !self.turns_away && self.is_full();
+        if is_waiting || !self.workers.iter().any(|worker| worker.has_room()) {
             return Pace::Later;
         }
         match self.listeners[listener].accept() {
@@ -152,10 +167,13 @@ impl Acceptor {
         }
     }
 
+    fn is_full(&self) -> bool {
+        self.workers.iter().map(|worker| worker.open_count()).sum::<usize>() >= self.conn_limit
+    }
+
     /// Hands a client to a worker, or turns it away at the limit.
     fn admit(&mut self, arrival: Arrival, peer: Peer) {
-        let open_count: usize = self.workers.iter().map(|worker| worker.open_count()).sum();
-        if open_count >= self.conn_limit {
+        if self.is_full() {
             self.stats.rejected_connections.add(1);
             turn_away(arrival.socket);
             return;

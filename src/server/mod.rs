@@ -98,7 +98,7 @@ impl Bound {
     pub fn start(self, clock: Clock) -> io::Result<Running> {
         let Self { settings, auth, listeners, udp } = self;
         let threads = settings.threads;
-        let conn_limit = settings.conn_limit;
+        let limit = (settings.conn_limit, settings.maxconns_fast);
         let local_addrs = listeners.iter().filter_map(Listener::local_addr).collect();
         let udp_addrs = udp.iter().filter_map(|socket| socket.local_addr().ok()).collect();
         let store = Store::new(&store_config(&settings))?;
@@ -119,7 +119,7 @@ impl Bound {
         let (poll, signal) = poll_and_inbox()?;
         let signal = Arc::new(signal);
         let acceptor =
-            Acceptor::new(poll, Arc::clone(&signal), listeners, inboxes.clone(), conn_limit, daemon.stats.register())?;
+            Acceptor::new(poll, Arc::clone(&signal), listeners, inboxes.clone(), limit, daemon.stats.register())?;
         let mut running = Running {
             daemon,
             local_addrs,
