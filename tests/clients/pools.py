@@ -4,6 +4,7 @@ costs, and whether a new one on the same address is used again. Which daemon hol
 How the clients are set up stands in the README's section "Pools": its blocks are run here, with other addresses.
 """
 
+import json
 import os
 import re
 import subprocess
@@ -250,8 +251,66 @@ def one_circle():
             daemon.kill()
 
 
+# What mcrouter sends to a daemon, and how the answer ends. mcrouter itself cannot be installed from a package.
+MCROUTER_SENDS = [
+    (b"version\r\n", rb"VERSION \S+\r\n"),
+    (b"set k 5 100 2\r\nv1\r\n", rb"STORED\r\n"),
+    (b"get k\r\n", rb"VALUE k 5 2\r\nv1\r\nEND\r\n"),
+    (b"gets k\r\n", rb"VALUE k 5 2 \d+\r\nv1\r\nEND\r\n"),
+    (b"gat 100 k\r\n", rb"VALUE k 5 2\r\nv1\r\nEND\r\n"),
+    (b"gats 100 k\r\n", rb"VALUE k 5 2 \d+\r\nv1\r\nEND\r\n"),
+    (b"metaget k\r\n", rb"META k age: \S+; exptime: \S+; from: \S+; is_transient: \S+\r\nEND\r\n"),
+    (b"append k 0 0 1\r\n!\r\n", rb"STORED\r\n"),
+    (b"prepend k 0 0 1\r\n!\r\n", rb"STORED\r\n"),
+    (b"add k 0 0 1\r\n!\r\n", rb"NOT_STORED\r\n"),
+    (b"replace k 0 0 1\r\n7\r\n", rb"STORED\r\n"),
+    (b"cas k 0 0 1 2\r\n7\r\n", rb"EXISTS\r\n"),
+    (b"incr k 3\r\n", rb"10\r\n"),
+    (b"decr k 3\r\n", rb"7\s*\r\n"),
+    (b"touch k 9\r\n", rb"TOUCHED\r\n"),
+    (b"delete k\r\n", rb"DELETED\r\n"),
+    (b"lease-get k\r\n", rb"LVALUE k (?P<token>\d+) 0 0\r\n\r\nEND\r\n"),
+    (b"lease-set k %(token)s 0 0 1\r\nx\r\n", rb"STORED\r\n"),
+    (b"lease-get k\r\n", rb"VALUE k 0 1\r\nx\r\nEND\r\n"),
+    (b"flush_all\r\n", rb"OK\r\n"),
+]
+
+
+def mcrouter():
+    """The README's configuration names daemons that serve what mcrouter sends to the servers of such a pool."""
+    daemons = [Daemon() for _ in range(DAEMON_COUNT)]
+    try:
+        text, count = re.subn(
+            r'\["10\..*?\]',
+            json.dumps([f"{HOST}:{daemon.port}" for daemon in daemons]),
+            recipe("json", "PoolRoute"),
+        )
+        equal(count, 1, "lists of addresses")
+        config = json.loads(text)
+        route = config["route"]
+        equal(route["type"], "PoolRoute", "the route's type")
+        equal(route["hash"]["hash_func"], "Ch3", "mcrouter's consistent hash")
+        servers = config["pools"][route["pool"]]["servers"]
+        equal(len(servers), DAEMON_COUNT, "servers of the pool")
+        for server in servers:
+            token = b""
+            with connect(int(server.rpartition(":")[2])) as stream:
+                for request, wanted in MCROUTER_SENDS:
+                    stream.sendall(request.replace(b"%(token)s", token))
+                    answer = b""
+                    while not (found := re.fullmatch(wanted, answer)):
+                        more = stream.recv(65536)
+                        true(more and b"ERROR" not in more, f"{request!r} is answered {answer + more!r}")
+                        answer += more
+                    token = found.groupdict().get("token", token)
+    finally:
+        for daemon in daemons:
+            daemon.kill()
+
+
 run(
     [
+        ("mcrouter's configuration, and what mcrouter sends", mcrouter),
         ("a pool by pylibmc, libmemcached's ketama", lambda: pool_checks(Pylibmc)),
         ("a pool by pymemcache, HashClient", lambda: pool_checks(Pymemcache)),
         ("a pool by twemproxy, ketama", lambda: pool_checks(Twemproxy)),
