@@ -34,10 +34,8 @@ pub struct Settings {
     pub reqs_per_event: Option<u32>,
     /// `-b`: listen backlog.
     pub backlog: u32,
-    /// `-f`: growth factor of memcached's class table; none (with `chunk_min` none too) is slabd's own finer table.
-    pub growth_factor: Option<f64>,
-    /// `-n`: least bytes for key, value and flags in memcached's class table.
-    pub chunk_min: Option<usize>,
+    /// `-f`, `-n`, `-o slab_chunk_max`, `-o slab_sizes`: which classes there are.
+    pub classes: ClassSizes,
     /// `-I`: largest item in bytes.
     pub item_len_max: usize,
     /// Items carry CAS numbers (without `-C`).
@@ -56,8 +54,6 @@ pub struct Settings {
     pub lock_memory: bool,
     /// `--memory-max`: bytes for the whole process; items give way.
     pub process_len_max: Option<u64>,
-    /// `-o slab_chunk_max`: bytes of the largest chunk in memcached's class table.
-    pub chunk_max: Option<usize>,
     /// `-o idle_timeout`: close TCP connections idle this long.
     pub idle_timeout: Option<Duration>,
     /// `-S`: clients of the binary protocol log in by SASL, with the users of `auth_file`.
@@ -96,15 +92,7 @@ impl Settings {
         if self.item_len_max > ITEM_LEN_MAX || self.item_len_max as u64 > self.memory_len / 2 {
             return refuse("the largest item must fit in ITEM_LEN_MAX and in half the memory");
         }
-        if self.growth_factor.is_some_and(|factor| !factor.is_finite() || factor <= 1.0) || self.chunk_min == Some(0) {
-            return refuse("the growth factor must be above 1, the smallest chunk above 0");
-        }
-        let chunk_max_is_good = |chunk_max: usize| {
-            PAGE_LEN_MAX.is_multiple_of(chunk_max.max(1)) && chunk_names_pieces(chunk_max, self.item_len_max)
-        };
-        if self.chunk_max.is_some_and(|chunk_max| !chunk_max_is_good(chunk_max)) {
-            return refuse("the largest chunk must divide a page and have room to name all pieces of the largest item");
-        }
+        self.classes.check(self.item_len_max).map_err(str::to_owned)?;
         if !self.lru_tuning.is_sound() {
             return refuse("hot and warm must have at most PCT_MAX percent together, and factors above 0");
         }
@@ -127,8 +115,7 @@ impl Default for Settings {
             threads: std::thread::available_parallelism().map_or(4, usize::from).min(THREADS_MAX),
             reqs_per_event: None,
             backlog: 1024,
-            growth_factor: None,
-            chunk_min: None,
+            classes: ClassSizes::default(),
             item_len_max: 1 << 20,
             with_cas: true,
             verbosity: 0,
@@ -138,13 +125,77 @@ impl Default for Settings {
             prefault: false,
             lock_memory: false,
             process_len_max: None,
-            chunk_max: None,
             idle_timeout: None,
             sasl: false,
             udp: Vec::new(),
             auth_file: None,
             user: None,
         }
+    }
+}
+
+/// Which classes there are: slabd's own finer ones, or memcached's, if anything is said of them.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ClassSizes {
+    /// `-f`: growth factor.
+    pub factor: Option<f64>,
+    /// `-n`: least bytes for key, value and flags.
+    pub chunk_min: Option<usize>,
+    /// `-o slab_chunk_max`: bytes of the largest chunk.
+    pub chunk_max: Option<usize>,
+    /// `-o slab_sizes`: bytes of all chunks but the largest, rising. Factor and least size then have no say.
+    pub listed: Vec<usize>,
+}
+
+impl ClassSizes {
+    /// memcached's growth factor.
+    pub const FACTOR: f64 = 1.25;
+    /// memcached's least bytes for key, value and flags.
+    pub const CHUNK_MIN: usize = 48;
+    /// memcached's largest chunk.
+    pub const CHUNK_MAX: usize = 512 << 10;
+    /// Bytes by which listed sizes must differ at least, and more.
+    pub const STEP_MIN: usize = 8;
+    /// memcached's `POWER_LARGEST - 1`: as many classes, the largest not counted.
+    pub const COUNT_MAX: usize = 62;
+
+    /// memcached's, by a growth factor.
+    #[must_use]
+    pub fn by_factor(factor: f64) -> Self {
+        Self { factor: Some(factor), ..Self::default() }
+    }
+
+    /// memcached's, up to a largest chunk.
+    #[must_use]
+    pub fn up_to(chunk_max: usize) -> Self {
+        Self { chunk_max: Some(chunk_max), ..Self::default() }
+    }
+
+    /// Whether they are slabd's own.
+    #[must_use]
+    pub fn are_own(&self) -> bool {
+        *self == Self::default()
+    }
+
+    fn check(&self, item_len_max: usize) -> Result<(), &'static str> {
+        if self.factor.is_some_and(|factor| !factor.is_finite() || factor <= 1.0) || self.chunk_min == Some(0) {
+            return Err("the growth factor must be above 1, the smallest chunk above 0");
+        }
+        let chunk_max_is_good = |chunk_max: usize| {
+            PAGE_LEN_MAX.is_multiple_of(chunk_max.max(1)) && chunk_names_pieces(chunk_max, item_len_max)
+        };
+        if self.chunk_max.is_some_and(|chunk_max| !chunk_max_is_good(chunk_max)) {
+            return Err("the largest chunk must divide a page and have room to name all pieces of the largest item");
+        }
+        let rises = self.listed.windows(2).all(|pair| pair[0] + Self::STEP_MIN < pair[1]);
+        let chunk_max = self.chunk_max.unwrap_or(Self::CHUNK_MAX);
+        if !rises || self.listed.last().is_some_and(|&len| len > chunk_max) || self.listed.len() > Self::COUNT_MAX {
+            return Err("listed chunks must rise, by more than STEP_MIN, up to the largest, and be COUNT_MAX at most");
+        }
+        if self.listed.first().is_some_and(|&len| len < Self::CHUNK_MIN) {
+            return Err("listed chunks must be CHUNK_MIN at least");
+        }
+        Ok(())
     }
 }
 
@@ -296,8 +347,9 @@ mod tests {
             Settings { conn_limit: 0, ..good.clone() },
             Settings { memory_len: 0, ..good.clone() },
             Settings { item_len_max: usize::MAX, ..good.clone() },
-            Settings { growth_factor: Some(1.0), ..good.clone() },
-            Settings { growth_factor: Some(f64::NAN), ..good.clone() },
+            Settings { classes: ClassSizes::by_factor(1.0), ..good.clone() },
+            Settings { classes: ClassSizes::by_factor(f64::NAN), ..good.clone() },
+            Settings { classes: ClassSizes { listed: vec![96, 104], ..ClassSizes::default() }, ..good.clone() },
             Settings { lru_tuning: LruTuning { hot_pct: 50, ..LruTuning::default() }, ..good.clone() },
             Settings { lru_tuning: LruTuning { warm_max_factor: 0.0, ..LruTuning::default() }, ..good.clone() },
         ] {

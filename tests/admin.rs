@@ -412,7 +412,7 @@ fn memory_that_is_not_wanted_any_more_is_taken_from_items_and_what_is_added_is_u
 fn values_longer_than_slab_chunk_max_are_kept_in_pieces_of_it() {
     for kb in [4, 16, 512] {
         let server = Server::start_with(|settings| {
-            (settings.chunk_max, settings.memory_len) = (Some(kb << 10), 64 << 20);
+            (settings.classes.chunk_max, settings.memory_len) = (Some(kb << 10), 64 << 20);
         });
         let mut client = server.connect();
         assert_eq!(number(&mut client, "stats settings", "slab_chunk_max"), kb as u64 * 1024);

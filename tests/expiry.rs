@@ -1,7 +1,7 @@
 //! Dead items give way: seen through a store whose clock is moved by hand.
 
 use slabd::clock::Clock;
-use slabd::settings::LruMode;
+use slabd::settings::{ClassSizes, LruMode, LruTuning};
 use slabd::stats::Registry;
 use slabd::store::{Condition, Deadline, Draft, Local, Refused, Store, StoreConfig, Stored, SweepCursor};
 
@@ -17,13 +17,11 @@ impl Bench {
         let config = StoreConfig {
             memory_len: memory_mib << 20,
             item_len_max: 1 << 20,
-            growth_factor: None,
-            chunk_min: None,
-            chunk_max: None,
+            classes: ClassSizes::default(),
             with_cas: true,
             evict,
             lru: LruMode::Segmented,
-            lru_tuning: slabd::settings::LruTuning::default(),
+            lru_tuning: LruTuning::default(),
             hash_seed: Some(1),
         };
         let store = Store::new(&config).expect("a few pages can be mapped");

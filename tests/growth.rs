@@ -2,7 +2,7 @@
 
 use crossbeam_utils::CachePadded;
 use slabd::clock::Clock;
-use slabd::settings::{LruMode, LruTuning};
+use slabd::settings::{ClassSizes, LruMode, LruTuning};
 use slabd::stats::Block;
 use slabd::store::{Condition, Deadline, Draft, Store, StoreConfig, Stored};
 use std::sync::Arc;
@@ -27,9 +27,7 @@ fn storing_never_pauses_while_the_index_grows_to_five_million_items() {
     let config = StoreConfig {
         memory_len: 1 << 30,
         item_len_max: 1 << 20,
-        growth_factor: None,
-        chunk_min: None,
-        chunk_max: None,
+        classes: ClassSizes::default(),
         with_cas: true,
         evict: false,
         lru: LruMode::default(),

@@ -6,7 +6,7 @@
 
 use slabd::clock::{Clock, Now};
 use slabd::limits::PIN_VALUE_MIN;
-use slabd::settings::LruMode;
+use slabd::settings::{ClassSizes, LruMode, LruTuning};
 use slabd::stats::Registry;
 use slabd::store::{
     Condition, Deadline, Draft, Lifetimes, Local, Refused, Side, Store, StoreConfig, Stored, Terms, Value,
@@ -293,13 +293,11 @@ fn every_history_of_one_key_has_an_order_that_explains_it() {
     let config = StoreConfig {
         memory_len: 256 << 20,
         item_len_max: 1 << 20,
-        growth_factor: None,
-        chunk_min: None,
-        chunk_max: None,
+        classes: ClassSizes::default(),
         with_cas: true,
         evict: false,
         lru: LruMode::Segmented,
-        lru_tuning: slabd::settings::LruTuning::default(),
+        lru_tuning: LruTuning::default(),
         hash_seed: Some(seed),
     };
     let store = Store::new(&config).expect("the memory can be reserved");

@@ -1,7 +1,7 @@
 //! What the queues promise, seen through the store.
 
 use slabd::clock::Clock;
-use slabd::settings::{LruMode, LruTuning};
+use slabd::settings::{ClassSizes, LruMode, LruTuning};
 use slabd::stats::Registry;
 use slabd::store::{ClassCounts, Condition, Deadline, Draft, Local, Store, StoreConfig, Stored};
 
@@ -20,9 +20,7 @@ impl Cache {
         let config = StoreConfig {
             memory_len: pages << 20,
             item_len_max: 1 << 20,
-            growth_factor: None,
-            chunk_min: None,
-            chunk_max: None,
+            classes: ClassSizes::default(),
             with_cas: true,
             evict: true,
             lru,

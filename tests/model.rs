@@ -5,7 +5,7 @@
 use crossbeam_utils::CachePadded;
 use slabd::clock::{Clock, Now};
 use slabd::limits::{MEMORY_LEN_MIN, PIN_VALUE_MIN};
-use slabd::settings::{LruMode, LruTuning};
+use slabd::settings::{ClassSizes, LruMode, LruTuning};
 use slabd::stats::{Block, Registry};
 use slabd::store::{
     Condition, Deadline, Draft, Invalidation, Leased, Lifetimes, Local, Marks, Pinned, Reading, Refused, Side, Step,
@@ -629,9 +629,7 @@ fn run_with(name: &str, change: impl Fn(&mut StoreConfig), modes_change: bool) {
         let mut config = StoreConfig {
             memory_len: 2 << 20,
             item_len_max: 1 << 20,
-            growth_factor: None,
-            chunk_min: None,
-            chunk_max: None,
+            classes: ClassSizes::default(),
             with_cas: true,
             evict: true,
             lru: LruMode::default(),
@@ -691,7 +689,7 @@ fn a_store_with_room_loses_nothing() {
 #[test]
 fn memcacheds_classes_and_no_cas_change_nothing_else() {
     run("memcached's classes", |config| {
-        config.growth_factor = Some(1.25);
+        config.classes = ClassSizes::by_factor(1.25);
         config.with_cas = false;
         // Their pages are large, and a store of two of them may have to refuse what needs both.
         config.memory_len = MEMORY_LEN_MIN;
@@ -701,7 +699,7 @@ fn memcacheds_classes_and_no_cas_change_nothing_else() {
 #[test]
 fn pieces_of_four_kilobytes_change_nothing_else() {
     // A head, a piece and the rest are of three classes, and pages have a mebibyte.
-    run("short pieces", |config| (config.chunk_max, config.memory_len) = (Some(4 << 10), 16 << 20));
+    run("short pieces", |config| (config.classes, config.memory_len) = (ClassSizes::up_to(4 << 10), 16 << 20));
 }
 
 #[test]
@@ -709,9 +707,7 @@ fn a_strict_lru_evicts_the_least_recently_used_first() {
     let config = StoreConfig {
         memory_len: 1 << 20,
         item_len_max: 1 << 20,
-        growth_factor: None,
-        chunk_min: None,
-        chunk_max: None,
+        classes: ClassSizes::default(),
         with_cas: true,
         evict: true,
         lru: LruMode::Flat,

@@ -3,7 +3,7 @@
 
 use slabd::clock::Clock;
 use slabd::limits::PAGE_LEN_MIN;
-use slabd::settings::LruMode;
+use slabd::settings::{ClassSizes, LruMode, LruTuning};
 use slabd::stats::Registry;
 use slabd::store::{Condition, Deadline, Draft, Lifetimes, Local, Refused, Store, StoreConfig, Stored};
 
@@ -33,13 +33,11 @@ impl Bench {
         let config = StoreConfig {
             memory_len,
             item_len_max: 1 << 20,
-            growth_factor: None,
-            chunk_min: None,
-            chunk_max: None,
+            classes: ClassSizes::default(),
             with_cas: true,
             evict,
             lru: LruMode::Segmented,
-            lru_tuning: slabd::settings::LruTuning::default(),
+            lru_tuning: LruTuning::default(),
             hash_seed: Some(1),
         };
         let store = Store::new(&config).expect("a few pages can be mapped");

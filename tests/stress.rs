@@ -9,7 +9,7 @@
 
 use slabd::clock::{Clock, Now};
 use slabd::limits::PIN_VALUE_MIN;
-use slabd::settings::LruMode;
+use slabd::settings::{ClassSizes, LruMode, LruTuning};
 use slabd::stats::Registry;
 use slabd::store::{
     ClassSet, Condition, Crawl, Deadline, Draft, Lifetimes, Local, PageMove, Pinned, Progress, Refused, Reservation,
@@ -635,13 +635,11 @@ fn threads_that_share_a_store_never_see_what_they_should_not() {
     let base = StoreConfig {
         memory_len: 8 << 20,
         item_len_max: 1 << 20,
-        growth_factor: None,
-        chunk_min: None,
-        chunk_max: None,
+        classes: ClassSizes::default(),
         with_cas: true,
         evict: true,
         lru: LruMode::Segmented,
-        lru_tuning: slabd::settings::LruTuning::default(),
+        lru_tuning: LruTuning::default(),
         hash_seed: Some(seed),
     };
     let runs = [
@@ -649,8 +647,8 @@ fn threads_that_share_a_store_never_see_what_they_should_not() {
         ("eight pages", base.clone()),
         ("sixteen pages", StoreConfig { memory_len: 16 << 20, ..base.clone() }),
         ("one queue", StoreConfig { lru: LruMode::Flat, ..base.clone() }),
-        ("memcached's classes", StoreConfig { growth_factor: Some(1.25), with_cas: false, ..base.clone() }),
-        ("short pieces", StoreConfig { chunk_max: Some(4 << 10), ..base.clone() }),
+        ("memcached's classes", StoreConfig { classes: ClassSizes::by_factor(1.25), with_cas: false, ..base.clone() }),
+        ("short pieces", StoreConfig { classes: ClassSizes::up_to(4 << 10), ..base.clone() }),
         ("no eviction", StoreConfig { evict: false, ..base }),
     ];
     let share = secs / f64::from(u32::try_from(runs.len()).expect("a few"));

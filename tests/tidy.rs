@@ -85,7 +85,7 @@ const IMPORTS: &[(&str, &[Target])] = &[
         "store",
         &[
             ("sys", &["memory"]),
-            ("settings", &["Background", "LruMode", "LruTuning"]),
+            ("settings", &["Background", "ClassSizes", "LruMode", "LruTuning"]),
             ("stats", ANY),
             ("clock", ANY),
             ("limits", ANY),

@@ -2,7 +2,7 @@
 
 use slabd::clock::Clock;
 use slabd::command::Daemon;
-use slabd::settings::{LruMode, LruTuning, Settings};
+use slabd::settings::{ClassSizes, LruMode, LruTuning, Settings};
 use slabd::stats::Registry;
 use slabd::store::{Store, StoreConfig};
 
@@ -15,9 +15,7 @@ pub(crate) fn daemon(memory_len: u64) -> Daemon {
     let config = StoreConfig {
         memory_len,
         item_len_max: 1 << 20,
-        growth_factor: None,
-        chunk_min: None,
-        chunk_max: None,
+        classes: ClassSizes::default(),
         with_cas: true,
         evict: true,
         lru: LruMode::default(),

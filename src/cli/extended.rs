@@ -3,7 +3,7 @@
 use super::accepted::accepted;
 use super::flags::{bad, number};
 use crate::limits::{PAGE_LEN_MAX, chunk_names_pieces};
-use crate::settings::{Automove, Background, LruMode, LruTuning, Settings};
+use crate::settings::{Automove, Background, ClassSizes, LruMode, LruTuning, Settings};
 use std::time::Duration;
 
 /// One `-o` list; and what should be said about it.
@@ -81,8 +81,14 @@ fn lru_mode(option: &str, typed: &str) -> Result<LruMode, String> {
 }
 
 /// Those of the maintainer and of pages that have a value. (`slab_automove` may do without.)
-const BACKGROUND_OPTIONS: [&str; 5] =
-    ["slab_automove_ratio", "slab_automove_window", "lru_crawler_sleep", "lru_crawler_tocrawl", "slab_chunk_max"];
+const BACKGROUND_OPTIONS: [&str; 6] = [
+    "slab_automove_ratio",
+    "slab_automove_window",
+    "lru_crawler_sleep",
+    "lru_crawler_tocrawl",
+    "slab_chunk_max",
+    "slab_sizes",
+];
 
 /// Sets one of them; whether the name is among them.
 fn background_option(name: &str, typed: &str, settings: &mut Settings) -> Result<bool, String> {
@@ -105,10 +111,30 @@ fn background_option(name: &str, typed: &str, settings: &mut Settings) -> Result
             background.crawler_sleep_us = number(&option, typed, 0, Background::CRAWLER_SLEEP_US_MAX)?;
         }
         "lru_crawler_tocrawl" => background.crawler_tocrawl = number(&option, typed, 0, u32::MAX)?,
-        "slab_chunk_max" => settings.chunk_max = Some(number(&option, typed, 1, PAGE_LEN_MAX)? << 10),
+        "slab_chunk_max" => settings.classes.chunk_max = Some(number(&option, typed, 1, PAGE_LEN_MAX)? << 10),
+        "slab_sizes" => settings.classes.listed = listed(&option, typed, &settings.classes)?,
         _ => return Ok(false),
     }
     Ok(true)
+}
+
+/// Sizes of chunks with dashes between them, by memcached's rules.
+fn listed(option: &str, typed: &str, classes: &ClassSizes) -> Result<Vec<usize>, String> {
+    let chunk_max = classes.chunk_max.unwrap_or(ClassSizes::CHUNK_MAX);
+    let mut lens: Vec<usize> = Vec::new();
+    for typed in typed.split('-') {
+        let len = number(option, typed, ClassSizes::CHUNK_MIN, chunk_max)?;
+        let step = ClassSizes::STEP_MIN;
+        if lens.last().is_some_and(|&before| len <= before + step) {
+            return Err(bad(option, typed, &format!("must be more than {step} above the one before it")));
+        }
+        lens.push(len);
+    }
+    let count_max = ClassSizes::COUNT_MAX;
+    if lens.len() > count_max {
+        return Err(bad(option, typed, &format!("has more than {count_max} sizes")));
+    }
+    Ok(lens)
 }
 
 /// Sets what has no value; whether there is such a switch.
@@ -127,7 +153,7 @@ fn background_switch(name: &str, background: &mut Background) -> bool {
 
 /// memcached's rules for the largest chunk, and ours: the head of a value in pieces must have room for their names.
 pub(super) fn check_chunk_max(settings: &Settings) -> Result<(), String> {
-    let Some(chunk_max) = settings.chunk_max else { return Ok(()) };
+    let Some(chunk_max) = settings.classes.chunk_max else { return Ok(()) };
     let item_len = settings.item_len_max;
     let refuse = |why: &str| Err(bad("-o/--extended slab_chunk_max", &(chunk_max >> 10).to_string(), why));
     if chunk_max > item_len {

@@ -105,7 +105,7 @@ pub(super) struct Flags {
     /// Further options, separated by commas: idle_timeout=SECONDS, lru_mode=flat|segmented|s3fifo, hot_lru_pct=PERCENT,
     /// warm_lru_pct=PERCENT, hot_max_factor=FACTOR, warm_max_factor=FACTOR, temporary_ttl=SECONDS, lru_maintainer,
     /// no_lru_maintainer, slab_reassign, no_slab_reassign, slab_automove=0|1|2, no_slab_automove, slab_automove_ratio=RATIO,
-    /// slab_automove_window=ROUNDS, slab_chunk_max=KB, lru_crawler, no_lru_crawler, lru_crawler_sleep=MICROSECONDS,
+    /// slab_automove_window=ROUNDS, slab_chunk_max=KB, slab_sizes=BYTES-BYTES-..., lru_crawler, no_lru_crawler, lru_crawler_sleep=MICROSECONDS,
     /// lru_crawler_tocrawl=ITEMS, maxconns_fast, no_maxconns_fast, modern, no_modern, and memcached's others, which have no effect
     #[arg(short = 'o', long, value_name = "LIST")]
     extended: Vec<String>,
@@ -163,10 +163,10 @@ pub(super) fn settings_of(flags: &Flags) -> Result<(Settings, Vec<String>), Stri
         settings.reqs_per_event = Some(number("-R/--max-reqs-per-event", reqs, 1, i32::MAX.unsigned_abs())?);
     }
     if let Some(factor) = &flags.slab_growth_factor {
-        settings.growth_factor = Some(growth_factor(factor)?);
+        settings.classes.factor = Some(growth_factor(factor)?);
     }
     if let Some(chunk_min) = &flags.slab_min_size {
-        settings.chunk_min = Some(number("-n/--slab-min-size", chunk_min, 1, item_len_max)?);
+        settings.classes.chunk_min = Some(number("-n/--slab-min-size", chunk_min, 1, item_len_max)?);
     }
     settings.user.clone_from(&flags.user);
     settings.verbosity = flags.verbose;
@@ -425,7 +425,7 @@ pub(super) fn bad(option: &str, typed: &str, why: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::settings::{Automove, Background, LruMode, LruTuning};
+    use crate::settings::{Automove, Background, ClassSizes, LruMode, LruTuning};
     use std::time::Duration;
 
     fn parsed(line: &str) -> Result<Settings, String> {
@@ -451,12 +451,13 @@ mod tests {
             tune(&mut settings.lru_tuning);
             settings
         };
+        let classes = |classes| Settings { classes, ..base.clone() };
         let shift = |tune: fn(&mut Background)| {
             let mut settings = base.clone();
             tune(&mut settings.background);
             settings
         };
-        let table: [(&str, Settings); 33] = [
+        let table: [(&str, Settings); 34] = [
             ("-B auto", base.clone()),
             ("-B ascii", Settings { protocol: Protocol::Ascii, ..base.clone() }),
             ("--protocol=binary", Settings { protocol: Protocol::Binary, ..base.clone() }),
@@ -467,7 +468,7 @@ mod tests {
             ("-t 3", Settings { threads: 3, ..base.clone() }),
             ("-R 20", Settings { reqs_per_event: Some(20), ..base.clone() }),
             ("-b 7", Settings { backlog: 7, ..base.clone() }),
-            ("-f 1.07 -n 32", Settings { growth_factor: Some(1.07), chunk_min: Some(32), ..base.clone() }),
+            ("-f 1.07 -n 32", classes(ClassSizes { chunk_min: Some(32), ..ClassSizes::by_factor(1.07) })),
             ("-I 512k", Settings { item_len_max: 512 << 10, ..base.clone() }),
             ("-I 16m", Settings { item_len_max: 16 << 20, ..base.clone() }),
             ("-C -vv -u root", Settings { with_cas: false, verbosity: 2, user: Some("root".into()), ..base.clone() }),
@@ -493,7 +494,8 @@ mod tests {
                 "-o lru_crawler_sleep=0,lru_crawler_tocrawl=7",
                 shift(|background| (background.crawler_sleep_us, background.crawler_tocrawl) = (0, 7)),
             ),
-            ("-o slab_chunk_max=16", Settings { chunk_max: Some(16 << 10), ..base.clone() }),
+            ("-o slab_sizes=96-200-1001", classes(ClassSizes { listed: vec![96, 200, 1001], ..ClassSizes::default() })),
+            ("-o slab_chunk_max=16", classes(ClassSizes::up_to(16 << 10))),
             ("-L -k", Settings { prefault: true, lock_memory: true, ..base.clone() }),
             ("--memory-max 100", Settings { process_len_max: Some(100 << 20), ..base.clone() }),
         ];
@@ -612,6 +614,16 @@ mod tests {
             ("-l no.such.host.invalid", "-l/--listen: 'no.such.host.invalid'"),
             ("-l 127.0.0.1:x", "-l/--listen 127.0.0.1:x: 'x'"),
             ("-l :5", "-l/--listen: ':5'"),
+        ];
+        for (line, want) in table {
+            let why = parsed(line).unwrap_err();
+            assert!(why.contains(want) && !why.contains('\n'), "{line}: {why}");
+        }
+    }
+
+    #[test]
+    fn so_is_every_bad_value_of_an_extended_option() {
+        let table = [
             ("-o wings", "-o/--extended: 'wings' is not known"),
             ("-o idle_timeout", "-o/--extended: 'idle_timeout'"),
             ("-o idle_timeout=soon", "-o/--extended idle_timeout: 'soon'"),
@@ -631,6 +643,12 @@ mod tests {
             ("-o slab_automove_window=2", "-o/--extended slab_automove_window: '2'"),
             ("-o lru_crawler_sleep=1000001", "-o/--extended lru_crawler_sleep: '1000001'"),
             ("-o lru_crawler_tocrawl=x", "-o/--extended lru_crawler_tocrawl: 'x'"),
+            ("-o slab_sizes", "-o/--extended: 'slab_sizes' needs a value"),
+            ("-o slab_sizes=96-", "-o/--extended slab_sizes: '' must be a whole number from 48 to 524288"),
+            ("-o slab_sizes=40-100", "-o/--extended slab_sizes: '40' must be a whole number from 48 to 524288"),
+            ("-o slab_sizes=96-104", "-o/--extended slab_sizes: '104' must be more than 8 above the one before it"),
+            ("-o slab_sizes=600000", "-o/--extended slab_sizes: '600000' must be a whole number from 48 to 524288"),
+            ("-o slab_chunk_max=16,slab_sizes=100-20000", "-o/--extended slab_sizes: '20000' must be"),
             ("-o slab_chunk_max=0", "-o/--extended slab_chunk_max: '0'"),
             ("-o slab_chunk_max=2048", "-o/--extended slab_chunk_max: '2048' must not be more than -I"),
             ("-o slab_chunk_max=24", "-o/--extended slab_chunk_max: '24' must divide -I"),

@@ -6,7 +6,7 @@
 use super::{Context, Report, VERSION};
 use crate::clock::Tick;
 use crate::limits::TURN_REQUESTS_MAX;
-use crate::settings::{LruMode, LruTuning, Protocol, Settings};
+use crate::settings::{ClassSizes, LruMode, LruTuning, Protocol, Settings};
 use crate::stats::{QUEUES, Totals};
 use crate::store::{ClassSummary, Footprint};
 use crate::sys::process::cpu_times;
@@ -274,8 +274,8 @@ fn settings_of_the_edge(report: &mut Report, cx: &Context<'_>) {
     report.push("domain_socket", path.unwrap_or_else(|| "NULL".to_owned()));
     report.push("umask", format!("{:o}", settings.unix_socket.as_ref().map_or(0o700, |socket| socket.mode)));
     report.push("shutdown_command", "no");
-    report.push("growth_factor", format!("{:.2}", settings.growth_factor.unwrap_or(1.25)));
-    report.push("chunk_size", settings.chunk_min.unwrap_or(48));
+    report.push("growth_factor", format!("{:.2}", settings.classes.factor.unwrap_or(ClassSizes::FACTOR)));
+    report.push("chunk_size", settings.classes.chunk_min.unwrap_or(ClassSizes::CHUNK_MIN));
     report.push("num_threads", settings.threads);
     report.push("num_threads_per_udp", settings.threads);
     report.push("stat_key_prefix", ":");

@@ -57,7 +57,7 @@ pub use write::{Condition, Draft, Refused, Reservation, Side, Stored, Terms};
 
 use crate::clock::Now;
 use crate::limits::{ACCESS_LAG_SECS, CAS_BLOCK, MEMORY_GROWTH_MAX};
-use crate::settings::{LruMode, LruTuning};
+use crate::settings::{ClassSizes, LruMode, LruTuning};
 use crate::stats::Block;
 use arena::{Arena, ItemId};
 use chores::Chores;
@@ -81,12 +81,8 @@ pub struct StoreConfig {
     pub memory_len: u64,
     /// Largest item, counted as memcached counts it.
     pub item_len_max: usize,
-    /// memcached's class table by this factor.
-    pub growth_factor: Option<f64>,
-    /// memcached's class table from this least size.
-    pub chunk_min: Option<usize>,
-    /// memcached's class table up to this largest chunk.
-    pub chunk_max: Option<usize>,
+    /// Which classes there are.
+    pub classes: ClassSizes,
     /// Items carry CAS numbers.
     pub with_cas: bool,
     /// Make room by evicting.
@@ -295,8 +291,7 @@ impl Store {
     /// # Errors
     /// When the memory is less than a page, or the system does not give the address space.
     pub fn new(config: &StoreConfig) -> io::Result<Self> {
-        let sizes =
-            Sizes::new(config.growth_factor, config.chunk_min, config.chunk_max, config.with_cas, config.memory_len);
+        let sizes = Sizes::new(&config.classes, config.with_cas, config.memory_len);
         let page_count = u32::try_from(config.memory_len / sizes.page_len() as u64).unwrap_or(u32::MAX - 1);
         if page_count == 0 {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "less memory than a page"));

@@ -8,6 +8,7 @@
 
 use super::arena::Unit;
 use crate::limits::{LARGEST_CHUNK_LEN_MIN, LARGEST_CHUNKS_PER_PAGE, PAGE_LEN_MAX, PAGE_LEN_MIN, PAGES_WANTED};
+use crate::settings::ClassSizes;
 
 /// A class of chunks of one size. Numbered from 1; 0 is the pool of free pages, as in memcached's commands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -54,34 +55,17 @@ pub(super) struct Sizes {
 const SHORT_MAX: usize = 4096;
 const SHORT_STEP: usize = 8;
 
-/// memcached's item header, CAS number and chunk limit (memcached.h; `-o slab_chunk_max`).
+/// memcached's item header and CAS number (memcached.h).
 const MEMCACHED_HEADER_LEN: usize = 48;
 const MEMCACHED_CAS_LEN: usize = 8;
-const MEMCACHED_CHUNK_MAX: usize = 512 << 10;
-const MEMCACHED_FACTOR: f64 = 1.25;
-const MEMCACHED_CHUNK_MIN: usize = 48;
-/// memcached's `POWER_LARGEST`-1: no more classes than this, whatever the factor.
-const MEMCACHED_CLASSES_MAX: usize = 62;
 
 impl Sizes {
-    /// The table; memcached's if a factor, a least size or a largest chunk is given.
-    pub(super) fn new(
-        factor: Option<f64>,
-        chunk_min: Option<usize>,
-        chunk_max: Option<usize>,
-        with_cas: bool,
-        memory_len: u64,
-    ) -> Self {
-        let by_memcached = factor.is_some() || chunk_min.is_some() || chunk_max.is_some();
+    /// The table.
+    pub(super) fn new(classes: &ClassSizes, with_cas: bool, memory_len: u64) -> Self {
+        let by_memcached = !classes.are_own();
         let unit = Unit::for_memory(memory_len);
         let page_len = if by_memcached { PAGE_LEN_MAX } else { page_len_for(memory_len) };
-        let chunk_lens = if by_memcached {
-            let (chunk_min, chunk_max) =
-                (chunk_min.unwrap_or(MEMCACHED_CHUNK_MIN), chunk_max.unwrap_or(MEMCACHED_CHUNK_MAX));
-            memcached_table(factor.unwrap_or(MEMCACHED_FACTOR), chunk_min, chunk_max, unit)
-        } else {
-            own_table(unit, page_len)
-        };
+        let chunk_lens = if by_memcached { memcached_table(classes, unit) } else { own_table(unit, page_len) };
         let short = (0..=SHORT_MAX / SHORT_STEP)
             .map(|step| {
                 let class = chunk_lens.partition_point(|&len| (len as usize) < step * SHORT_STEP);
@@ -197,18 +181,28 @@ fn own_table(unit: Unit, page_len: usize) -> Vec<u32> {
     chunk_lens.into_iter().map(narrow).collect()
 }
 
-/// memcached's `slabs_init`: start at header + least size, grow by the factor, round up to 8, end with the chunk limit.
-fn memcached_table(factor: f64, chunk_min: usize, chunk_max: usize, unit: Unit) -> Vec<u32> {
-    let mut chunk_lens = Vec::new();
-    let mut len = MEMCACHED_HEADER_LEN + chunk_min;
+/// memcached's `slabs_init`: the sizes that are listed, or from header + least size by the factor; each rounded up to 8, and at the end
+/// the chunk limit.
+fn memcached_table(classes: &ClassSizes, unit: Unit) -> Vec<u32> {
+    let (factor, chunk_min) =
+        (classes.factor.unwrap_or(ClassSizes::FACTOR), classes.chunk_min.unwrap_or(ClassSizes::CHUNK_MIN));
+    let chunk_max = classes.chunk_max.unwrap_or(ClassSizes::CHUNK_MAX);
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "positive and below a page")]
     let scaled = |len: usize, by: f64| (f64::from(narrow(len)) * by) as usize;
-    while chunk_lens.len() < MEMCACHED_CLASSES_MAX && len < scaled(chunk_max, 1.0 / factor) {
-        len = len.next_multiple_of(unit.len().max(8));
-        chunk_lens.push(len);
-        len = scaled(len, factor).max(len + 1);
+    let aligned = |len: usize| len.next_multiple_of(unit.len().max(8));
+    let mut chunk_lens: Vec<usize> = classes.listed.iter().map(|&len| aligned(len)).collect();
+    if classes.listed.is_empty() {
+        let mut len = MEMCACHED_HEADER_LEN + chunk_min;
+        while chunk_lens.len() < ClassSizes::COUNT_MAX && len < scaled(chunk_max, 1.0 / factor) {
+            len = aligned(len);
+            chunk_lens.push(len);
+            len = scaled(len, factor).max(len + 1);
+        }
     }
+    chunk_lens.retain(|&len| len < chunk_max);
     chunk_lens.push(chunk_max);
+    // In a large memory's units two of them may be one.
+    chunk_lens.dedup();
     chunk_lens.into_iter().map(narrow).collect()
 }
 
@@ -227,7 +221,7 @@ mod tests {
 
     #[test]
     fn memcacheds_table_has_memcacheds_numbers() {
-        let sizes = Sizes::new(Some(1.25), None, None, true, 1 << 26);
+        let sizes = Sizes::new(&ClassSizes::by_factor(1.25), true, 1 << 26);
         let expected = [
             96, 120, 152, 192, 240, 304, 384, 480, 600, 752, 944, 1184, 1480, 1856, 2320, 2904, 3632, 4544, 5680, 7104,
             8880, 11104, 13880, 17352, 21696, 27120, 33904, 42384, 52984, 66232, 82792, 103_496, 129_376, 161_720,
@@ -242,10 +236,20 @@ mod tests {
     }
 
     #[test]
+    fn listed_sizes_are_all_there_is_but_the_largest() {
+        let listed = |sizes: &[usize]| ClassSizes { listed: sizes.to_vec(), ..ClassSizes::default() };
+        assert_eq!(Sizes::new(&listed(&[100, 1001, 30_000]), true, 1 << 26).chunk_lens, [104, 1008, 30_000, 524_288]);
+        let both = ClassSizes { chunk_max: Some(16 << 10), ..listed(&[96, 16 << 10]) };
+        assert_eq!(Sizes::new(&both, true, 1 << 26).chunk_lens, [96, 16 << 10]);
+        // Units of 512 bytes.
+        assert_eq!(Sizes::new(&listed(&[96, 200, 600]), true, 1 << 40).chunk_lens, [512, 1024, 524_288]);
+    }
+
+    #[test]
     fn own_classes_rise_fit_and_waste_little() {
         for memory_len in [8_u64 << 20, 100 << 20, 1 << 30, 1 << 36] {
             let unit = Unit::for_memory(memory_len);
-            let sizes = Sizes::new(None, None, None, true, memory_len);
+            let sizes = Sizes::new(&ClassSizes::default(), true, memory_len);
             assert!(sizes.chunk_lens.len() <= CLASSES_MAX, "{} classes", sizes.chunk_lens.len());
             assert!(sizes.chunk_lens.windows(2).all(|pair| pair[0] < pair[1]));
             assert!(sizes.chunk_lens.iter().all(|&len| (len as usize).is_multiple_of(unit.len())));
@@ -273,7 +277,7 @@ mod tests {
 
     #[test]
     fn the_item_limit_is_memcacheds() {
-        let sizes = Sizes::new(None, None, None, true, 1 << 26);
+        let sizes = Sizes::new(&ClassSizes::default(), true, 1 << 26);
         let longest = (1 << 20) - 48 - 8 - 3 - 1 - 2;
         assert!(!sizes.is_too_large(shape(3, longest), 1 << 20));
         assert!(sizes.is_too_large(shape(3, longest + 1), 1 << 20));
