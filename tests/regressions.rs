@@ -207,3 +207,18 @@ fn leases_end_with_meta_deletes_and_wrong_tokens_take_nothing_away() {
     client.send(&[&b"lease-set f 77 0 0 2000000\r\n"[..], &vec![b'v'; 2_000_000], b"\r\n"].concat());
     client.exchange(b"get f\r\n", b"SERVER_ERROR object too large for cache\r\nVALUE f 0 5\r\nfresh\r\nEND\r\n");
 }
+
+#[test]
+fn a_lease_on_an_item_with_a_number_of_the_clients_own_is_one_that_can_be_kept() {
+    let server = Server::start_with(|_| {});
+    let mut client = server.connect();
+    for number in ["0", "1", "2"] {
+        client.exchange(format!("ms k 1 E{number}\r\nx\r\n").as_bytes(), b"HD\r\n");
+        client.exchange(format!("md k I E{number}\r\n").as_bytes(), b"HD\r\n");
+        let leased = client.ask(b"lease-get k\r\n", b"END\r\n");
+        let leased = String::from_utf8(leased).unwrap();
+        let token: u64 = leased.split(' ').nth(2).unwrap().parse().unwrap();
+        assert!(token > 1, "{leased}");
+        client.exchange(format!("lease-set k {token} 0 0 1\r\ny\r\n").as_bytes(), b"STORED\r\n");
+    }
+}

@@ -426,10 +426,15 @@ impl Store {
                     drop(guard);
                     return Ok(with(Leased::Wanted(None, nothing)));
                 }
-                let token = (!meta.has(Marks::TOKEN_SENT)).then(|| inner.arena.cas(id));
+                let wins = !meta.has(Marks::TOKEN_SENT);
                 if meta.has(Marks::STALE) {
+                    // A client may have chosen a number that says that somebody else has the lease.
+                    if wins && inner.arena.has_cas() && inner.arena.cas(id) <= LEASE_TAKEN {
+                        inner.renew_cas(local, id, LEASE_TAKEN, None);
+                    }
                     slot.set_meta(meta.with(Marks::TOKEN_SENT));
                 }
+                let token = wins.then(|| inner.arena.cas(id));
                 inner.note_read(&local.stats, slot, id, at);
                 let view = self.view(&guard, id);
                 return Ok(with(if meta.has(Marks::STALE) {
