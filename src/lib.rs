@@ -40,7 +40,7 @@
 //! Imports point downwards only; `tests/tidy.rs` holds the table and the list of files that may be unsafe.
 //!
 //! ```text
-//!   cli ─► server ─► session ─► proto ─► command ─► store, auth ─► sys, stats, settings, clock, limits
+//!   cli ─► server ─► session ─► proto ─► command ─► store, auth, tls ─► sys, stats, settings, clock, limits
 //! ```
 //!
 //! **Locks**: bucket → class → pool; against the arrows only *try* (`store/locks.rs`).
@@ -78,3 +78,4 @@ pub mod limits;
 pub mod settings;
 pub mod stats;
 pub mod sys;
+pub mod tls;

@@ -42,6 +42,7 @@ const IMPORTS: &[(&str, &[Target])] = &[
             ("maintain", ANY),
             ("command", &["Out", "Value", "Context", "Daemon"]),
             ("auth", &["Auth"]),
+            ("tls", &["Tls"]),
             ("store", ANY),
             ("sys", ANY),
             ("settings", ANY),
@@ -71,6 +72,7 @@ const IMPORTS: &[(&str, &[Target])] = &[
         "command",
         &[
             ("auth", &["Auth"]),
+            ("tls", &["Tls", "TlsError"]),
             ("store", ANY),
             // What `stats` tells of the process.
             ("sys", &["process"]),
@@ -91,6 +93,7 @@ const IMPORTS: &[(&str, &[Target])] = &[
         ],
     ),
     ("auth", &[("sys", &["process"]), ("limits", ANY)]),
+    ("tls", &[("sys", &["process"]), ("settings", ANY), ("clock", &["Tick"]), ("limits", ANY)]),
     ("sys", &[("limits", ANY)]),
     ("stats", &[("limits", ANY)]),
     ("settings", &[("limits", ANY)]),
@@ -116,6 +119,7 @@ const VOCABULARY: &[&str] = &[
 /// Where a crate may be used.
 const CRATES: &[(&str, &[&str])] = &[
     ("clap", &["cli.rs", "cli/"]),
+    ("rustls", &["tls.rs", "server/tls.rs"]),
     ("env_logger", &["cli.rs", "cli/"]),
     ("mio", &["server/"]),
     ("socket2", &["server/"]),
@@ -143,8 +147,12 @@ const CEILINGS: &[(&str, usize)] = &[
     ("cli/flags.rs", 800),
     ("cli/extended.rs", 350),
     ("auth.rs", 400),
+    ("tls.rs", 350),
+    ("server/tls.rs", 600),
+    ("command/report/tls.rs", 100),
     ("fuzzing.rs", 150),
     ("settings.rs", 380),
+    ("settings/tls.rs", 120),
     ("server/mod.rs", 350),
     ("server/listen.rs", 300),
     ("server/acceptor.rs", 350),
