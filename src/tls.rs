@@ -76,6 +76,11 @@ impl Tls {
     /// Which of them cannot be used, and why.
     pub fn load(settings: &TlsSettings) -> Result<Self, TlsError> {
         let snapshot = RwLock::new(Snapshot::read(settings)?);
+        if let Some(list) = &settings.ciphers
+            && !words(list).all(|word| suite(word).is_some())
+        {
+            log::warn!("-o/--extended ssl_ciphers: what is no name of a cipher that rustls has is passed over");
+        }
         Ok(Self { settings: settings.clone(), snapshot, loaded: AtomicU32::new(Tick::START.0) })
     }
 
@@ -203,10 +208,10 @@ fn with_path(path: Option<&Path>, why: &dyn fmt::Display) -> String {
 /// nothing in it is known.
 fn suites(list: &str) -> Option<Vec<SupportedCipherSuite>> {
     let (mut named, mut is_open, mut names_13) = (Vec::new(), false, false);
-    for word in list.split([':', ',', ' ']).filter(|word| !word.is_empty()) {
-        if let Some(suite) = ALL_CIPHER_SUITES.iter().find(|suite| openssl_name(**suite) == word) {
-            names_13 |= is_13(*suite);
-            named.push(*suite);
+    for word in words(list) {
+        if let Some(suite) = suite(word) {
+            names_13 |= is_13(suite);
+            named.push(suite);
         } else {
             is_open |= KEYWORDS.contains(&word) || word.contains('+') && !word.starts_with('+');
         }
@@ -221,6 +226,14 @@ fn suites(list: &str) -> Option<Vec<SupportedCipherSuite>> {
         named.extend(ALL_CIPHER_SUITES.iter().filter(|suite| is_13(**suite)));
     }
     Some(named)
+}
+
+fn words(list: &str) -> impl Iterator<Item = &str> {
+    list.split([':', ',', ' ']).filter(|word| !word.is_empty())
+}
+
+fn suite(name: &str) -> Option<SupportedCipherSuite> {
+    ALL_CIPHER_SUITES.iter().copied().find(|suite| openssl_name(*suite) == name)
 }
 
 /// OpenSSL's words for sets of ciphers that rustls' belong to.

@@ -129,7 +129,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ("libc", &["sys/", "server/signals.rs"]),
     ("nix", &["sys/", "server/signals.rs"]),
     ("core_affinity", &["sys/"]),
-    ("log", &["cli.rs", "cli/", "main.rs", "server/", "session/", "command/", "maintain/", "sys/"]),
+    ("log", &["cli.rs", "cli/", "main.rs", "server/", "session/", "command/", "maintain/", "sys/", "tls.rs"]),
 ];
 
 /// The only files with unsafe code.

@@ -363,15 +363,14 @@ fn what_breaks_tls_later_ends_the_connection_and_is_counted() {
 }
 
 #[test]
-fn records_with_nothing_in_them_do_not_hold_up_the_others() {
-    let certs = Certs::new("empty");
+fn what_comes_behind_a_broken_record_does_not_hold_up_the_others() {
+    let certs = Certs::new("behind");
     let server = start(&certs, 0);
     let mut idler = connect(&server, &certs.client_speaking(&[&TLS13], None));
     idler.exchange(b"get x\r\n", b"END\r\n");
     let stop = AtomicBool::new(false);
     std::thread::scope(|scope| {
         let mut socket = idler.tcp().try_clone().unwrap();
-        // Not rightly sealed, so the first ends the connection; what comes behind is only thrown away.
         let stop = &stop;
         scope.spawn(move || {
             let empty = [0x17, 3, 3, 0, 0].repeat(10_000);
@@ -634,4 +633,74 @@ fn the_binary_refuses_what_cannot_be_served() {
         let said = String::from_utf8(daemon.stderr).unwrap();
         assert!(!daemon.status.success() && said.contains(why), "{options}: {said}");
     }
+}
+
+#[test]
+fn keys_may_be_renewed_in_the_middle_of_everything() {
+    let certs = Certs::new("keys");
+    let server = start(&certs, 0);
+    let mut client = connect(&server, &certs.client_speaking(&[&TLS13], None));
+    let value = pattern(300_000);
+    client.exchange(&[&b"set v 0 0 300000\r\n"[..], &value, b"\r\n"].concat(), b"STORED\r\n");
+    let answer = [&b"VALUE v 0 300000\r\n"[..], &value, b"\r\nEND\r\n"].concat();
+    for _ in 0..20 {
+        let mut tls = Vec::new();
+        for part in [&b"get v\r\nget"[..], b" v\r\nset a 0 0 1\r\n", b"x\r\n"] {
+            client.tls().writer().write_all(part).unwrap();
+            client.tls().refresh_traffic_keys().unwrap();
+        }
+        while client.tls().wants_write() {
+            client.tls().write_tls(&mut tls).unwrap();
+        }
+        client.tcp().write_all(&tls).unwrap();
+        client.exchange(b"", &[&answer[..], &answer, b"STORED\r\n"].concat());
+    }
+}
+
+#[test]
+fn damaged_bytes_end_one_connection_at_most() {
+    let certs = Certs::new("damage");
+    let server = start(&certs, 1);
+    let mut kept = connect(&server, &certs.client(None));
+    kept.exchange(b"get x\r\n", b"END\r\n");
+    let seed: u64 = std::env::var("SEED").map_or_else(|_| fastrand::u64(..), |seed| seed.parse().unwrap());
+    println!("SEED={seed}");
+    let mut random = fastrand::Rng::with_seed(seed);
+    for round in 0..400 {
+        let version = if round % 2 == 0 { &TLS12 } else { &TLS13 };
+        let mut client = connect(&server, &certs.client_speaking(&[version], Some(&certs)));
+        client.tcp().set_read_timeout(Some(Duration::from_millis(20))).unwrap();
+        // Whole up to some flight, then not.
+        let whole = random.usize(0..4);
+        for flight in 0..4 {
+            let mut tls = Vec::new();
+            if flight == 2 {
+                client.tls().writer().write_all(&b"get x\r\n".repeat(random.usize(1..400))).unwrap();
+            }
+            while client.tls().wants_write() {
+                client.tls().write_tls(&mut tls).unwrap();
+            }
+            if flight >= whole {
+                for _ in 0..random.usize(1..4) {
+                    match random.usize(0..4) {
+                        _ if tls.is_empty() => tls = vec![random.u8(..); random.usize(1..40)],
+                        0 => tls.truncate(random.usize(0..tls.len())),
+                        1 => tls.extend_from_within(random.usize(0..tls.len())..),
+                        // Nearer to the front, where lengths and kinds are.
+                        2 => *random.choice(tls.iter_mut().take(12)).unwrap() = random.u8(..),
+                        _ => *random.choice(tls.iter_mut()).unwrap() = random.u8(..),
+                    }
+                }
+            }
+            let mut tcp = client.tcp().try_clone().unwrap();
+            if tcp.write_all(&tls).is_err() || client.tls().read_tls(&mut tcp).is_err() {
+                break;
+            }
+            if client.tls().process_new_packets().is_err() {
+                break;
+            }
+        }
+    }
+    kept.exchange(b"get x\r\n", b"END\r\n");
+    until("the closes", || stat(&mut kept, "curr_connections") == Some(1));
 }

@@ -152,6 +152,8 @@ fn tls_option(name: &str, typed: &str, tls: &mut TlsSettings) -> Result<bool, St
         "ssl_keyformat" => tls.key_is_der = number(&option, typed, 1, 2)? == 2,
         "ssl_verify_mode" => tls.verify_mode = number(&option, typed, 0, 3)?,
         "ssl_wbuf_size" => tls.wbuf_kb = number(&option, typed, 0, 1 << 20)?,
+        // Their mere names switch them on; a value is not looked at, as by memcached.
+        "ssl_session_cache" | "ssl_kernel_tls" => return Ok(tls_switch(name, tls)),
         "ssl_min_version" => tls.min_version = number(&option, typed, 0, TlsSettings::TLS_1_3)?,
         _ => return Ok(false),
     }

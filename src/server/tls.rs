@@ -161,6 +161,8 @@ impl TlsStream {
         match self.phase {
             Phase::Shaking if !bench.may_work => return Err(ErrorKind::ResourceBusy.into()),
             Phase::Shaking | Phase::Open => {}
+            // What was opened for want of another way, before the end was seen.
+            Phase::Ended(_) if !self.plain.is_empty() => return Ok(self.take_plain(into)),
             Phase::Ended(end) => {
                 self.phase = Phase::Over(end);
                 return Ok(0);
