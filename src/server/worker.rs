@@ -8,7 +8,8 @@
 //! ```
 //!
 //! Each phase goes over the whole batch: the code of one phase stays in the processor while it is needed, and answers
-//! leave together. A connection that has used up its turn waits on `yielded`, and the next poll does not block.
+//! leave together. A connection that has used up its turn waits on `yielded`, and the next poll does not block. What is costly (a step of a TLS
+//! handshake) is done behind the write phase, one a turn.
 //!
 //! Sockets are registered once and never again; what an edge said is remembered in the connection. Nothing here is
 //! shared but the store, the inbox and the counters, and the last two have one writer each way.
@@ -103,6 +104,7 @@ impl Worker {
             self.poll(&mut events);
             self.read_and_serve(&events);
             self.write();
+            self.resume_queued();
             self.time_out();
             self.reap();
         }
@@ -190,7 +192,6 @@ impl Worker {
         }
         self.resumed = resumed;
         self.resume_login();
-        self.resume_queued();
         for event in events {
             let token = event.token().0;
             if let Some(conn) = find(&mut self.conns, token) {
@@ -221,7 +222,7 @@ impl Worker {
         }
     }
 
-    /// Lets the client that has waited longest do what is costly.
+    /// Lets the client that has waited longest do what is costly: behind the answers of the turn, so that they do not wait for it.
     fn resume_queued(&mut self) {
         while let Some(token) = self.queued.pop_front() {
             if let Some(conn) = find(&mut self.conns, token) {
