@@ -565,3 +565,44 @@ const GOODBYE_LEN_MAX: usize = 512;
 
 const _: () = assert!(TLS_HANDSHAKE_LEN_MAX > RECORD_LEN_MAX && READ_BUFFER_LEN > RECORD_LEN_MAX);
 const _: () = assert!(TLS_SEALED_LEN >= RECORD_LEN_MAX);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pieces_of_any_length_are_cut_into_full_records_and_lose_nothing() {
+        let bytes: Vec<u8> = (0..200_000_usize).map(|at| (at % 251).to_le_bytes()[0]).collect();
+        let mixes: [&[usize]; 6] =
+            [&[10], &[10, 20, 30], &[5, 50_000, 7], &[16_384, 16_384, 1], &[40_000, 3, 3, 40_000], &[1, 16_383, 2]];
+        for mix in mixes {
+            for skip in [0, 1, 9, 12] {
+                let total: usize = mix.iter().sum();
+                let mut rest = &bytes[..total];
+                let pieces: Vec<IoSlice<'_>> = mix
+                    .iter()
+                    .map(|len| {
+                        let (piece, behind) = rest.split_at(*len);
+                        rest = behind;
+                        IoSlice::new(piece)
+                    })
+                    .collect();
+                let mut cut = Pieces::new(&pieces);
+                let skip = skip.min(total);
+                cut.skip(skip);
+                let (mut joined, mut seen, mut lens) = (Vec::new(), Vec::new(), Vec::new());
+                loop {
+                    let record = cut.next(&mut joined);
+                    if record.is_empty() {
+                        break;
+                    }
+                    lens.push(record.len());
+                    seen.extend_from_slice(record);
+                }
+                assert!(seen == bytes[skip..total], "{mix:?} without {skip}");
+                let (last, full) = lens.split_last().map_or((0, &[][..]), |(last, full)| (*last, full));
+                assert!(full.iter().all(|len| *len == PAYLOAD_LEN_MAX) && last <= PAYLOAD_LEN_MAX, "{mix:?}: {lens:?}");
+            }
+        }
+    }
+}
