@@ -123,6 +123,12 @@ fn write_ports(path: &Path, running: &Running) -> Result<(), String> {
 
 /// Reads again what can be read again.
 fn reload(daemon: &Daemon) {
+    if let Some(tls) = &daemon.tls {
+        match tls.reload(daemon.clock.now().tick) {
+            Ok(()) => log::warn!("-Z/--enable-ssl: certificates and key are read again"),
+            Err(why) => log::error!("-Z/--enable-ssl: {why}; certificates and key stay as they were"),
+        }
+    }
     let Some(auth) = &daemon.auth else { return };
     match auth.reload() {
         Ok(count) => log::warn!("-Y/--auth-file: read again: {count} users"),

@@ -27,7 +27,7 @@ impl Bench {
         let store = Store::new(&config).expect("a little memory can be mapped");
         let stats = Registry::default();
         let local = store.local(stats.register());
-        Self { daemon: Daemon { store, settings, clock: Clock::manual(), stats, auth: None }, local }
+        Self { daemon: Daemon { store, settings, clock: Clock::manual(), stats, auth: None, tls: None }, local }
     }
 
     /// The store is sound, and has what the counters say.

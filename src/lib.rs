@@ -24,7 +24,8 @@
 //! `get` of a small value in the text protocol, top to bottom (the binary one has `session/binary.rs` and `proto/binary.rs`); read
 //! in this order:
 //!
-//! 1. [`server`], phase *read and serve*: socket → the worker's scratch buffer. An idle client owns no buffer.
+//! 1. [`server`], phase *read and serve*: socket → the worker's scratch buffer, opened on the way if there is TLS (`server/tls.rs`). An idle client
+//!    owns no buffer.
 //! 2. [`session`]: what the input holds is parsed into a batch; each key is hashed and its bucket's cache line asked for.
 //! 3. [`proto`]: line → [`command::Command`] and [`command::ReplyShape`], the key borrowed from the input.
 //! 4. [`command::execute`]: the one executor of all protocols; asks the store.
@@ -40,7 +41,7 @@
 //! Imports point downwards only; `tests/tidy.rs` holds the table and the list of files that may be unsafe.
 //!
 //! ```text
-//!   cli ─► server ─► session ─► proto ─► command ─► store, auth ─► sys, stats, settings, clock, limits
+//!   cli ─► server ─► session ─► proto ─► command ─► store, auth, tls ─► sys, stats, settings, clock, limits
 //! ```
 //!
 //! **Locks**: bucket → class → pool; against the arrows only *try* (`store/locks.rs`).
@@ -78,3 +79,4 @@ pub mod limits;
 pub mod settings;
 pub mod stats;
 pub mod sys;
+pub mod tls;

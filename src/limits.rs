@@ -233,6 +233,18 @@ pub const LOGIN_POLL_MS: u64 = 10;
 /// Milliseconds a worker sleeps at most while it has timeouts to look after.
 pub const TIMEOUT_POLL_MS: u64 = 100;
 
+/// Seconds a client may take for its TLS handshake.
+pub const TLS_HANDSHAKE_SECS_MAX: u32 = 10;
+
+/// Bytes of TLS that may wait to be understood: more than any record, and than any handshake with a certificate or two.
+pub const TLS_HANDSHAKE_LEN_MAX: usize = 32 << 10;
+
+/// Bytes of sealed records written to a socket at a time.
+pub const TLS_SEALED_LEN: usize = 80 << 10;
+
+/// Longest file of certificates or of a key, in bytes.
+pub const TLS_FILE_LEN_MAX: u64 = 1 << 20;
+
 /// Connections looked at for idleness in one turn of a worker.
 pub const IDLE_STEP_MAX: usize = 256;
 

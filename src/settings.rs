@@ -1,5 +1,9 @@
 //! What is meant: the daemon's settings, validated, without a word of how they were written on a command line.
 
+mod tls;
+
+pub use tls::{ClientCerts, ListenTls, TlsSettings};
+
 use crate::limits::{ITEM_LEN_MAX, MEMORY_LEN_MAX, MEMORY_LEN_MIN, PAGE_LEN_MAX, THREADS_MAX, chunk_names_pieces};
 use std::collections::HashMap;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -62,6 +66,10 @@ pub struct Settings {
     pub udp: Vec<SocketAddr>,
     /// `-Y`: the file of users who may use the daemon; everybody may if there is none.
     pub auth_file: Option<PathBuf>,
+    /// `-Z` and what `-o` has of it.
+    pub tls: TlsSettings,
+    /// What `notls:`, `btls:` and `mtls:` say of those of `listen` that have such a word; the others do as `tls` says.
+    pub listen_tls: HashMap<SocketAddr, ListenTls>,
     /// `-u`: whom root becomes; none is `nobody`. The server itself does not look at it, the start-up of the daemon does.
     pub user: Option<String>,
 }
@@ -74,6 +82,20 @@ impl Settings {
     #[must_use]
     pub fn loopback(port: u16) -> Vec<SocketAddr> {
         vec![(Ipv4Addr::LOCALHOST, port).into(), (Ipv6Addr::LOCALHOST, port).into()]
+    }
+
+    /// Whether clients of this address of `listen` speak TLS, and what certificates are asked of them then.
+    #[must_use]
+    pub fn tls_at(&self, addr: &SocketAddr) -> Option<ClientCerts> {
+        if !self.tls.is_on {
+            return None;
+        }
+        match self.listen_tls.get(addr) {
+            Some(ListenTls::Without) => None,
+            Some(ListenTls::Basic) => Some(ClientCerts::Ignored),
+            Some(ListenTls::Mutual) => Some(ClientCerts::Required),
+            None => Some(self.tls.client_certs()),
+        }
     }
 
     /// Checks what types do not say. The command line has its own words for what it refuses; this is for those who fill
@@ -93,6 +115,10 @@ impl Settings {
             return refuse("the largest item must fit in ITEM_LEN_MAX and in half the memory");
         }
         self.classes.check(self.item_len_max).map_err(str::to_owned)?;
+        let asks = |addr| self.tls_at(addr).is_some_and(|asked| asked != ClientCerts::Ignored);
+        if self.tls.ca_cert.is_none() && self.listen.iter().any(asks) {
+            return refuse("where certificates are asked of clients there must be one to judge them by: ssl_ca_cert");
+        }
         if !self.lru_tuning.is_sound() {
             return refuse("hot and warm must have at most PCT_MAX percent together, and factors above 0");
         }
@@ -129,6 +155,8 @@ impl Default for Settings {
             sasl: false,
             udp: Vec::new(),
             auth_file: None,
+            tls: TlsSettings::default(),
+            listen_tls: HashMap::new(),
             user: None,
         }
     }

@@ -120,6 +120,12 @@ counters! {
     conn_yields: count,
     /// Connections closed for idleness.
     idle_kicks: count,
+    /// TLS handshakes that failed.
+    ssl_handshake_errors: count,
+    /// Connections that broke TLS after their handshake.
+    ssl_proto_errors: count,
+    /// TLS sessions that were not resumed.
+    ssl_new_sessions: count,
     /// Connections ever adopted.
     total_connections: count,
     /// Connections turned away at the limit.

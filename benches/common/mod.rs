@@ -28,6 +28,7 @@ pub(crate) fn daemon(memory_len: u64) -> Daemon {
         clock: Clock::system(),
         stats: Registry::default(),
         auth: None,
+        tls: None,
     }
 }
 

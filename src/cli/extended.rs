@@ -3,7 +3,9 @@
 use super::accepted::accepted;
 use super::flags::{bad, number};
 use crate::limits::{PAGE_LEN_MAX, chunk_names_pieces};
-use crate::settings::{Automove, Background, ClassSizes, LruMode, LruTuning, Settings};
+use crate::settings::{
+    Automove, Background, ClassSizes, ClientCerts, ListenTls, LruMode, LruTuning, Settings, TlsSettings,
+};
 use std::time::Duration;
 
 /// One `-o` list; and what should be said about it.
@@ -18,6 +20,8 @@ pub(super) fn extended(list: &str, settings: &mut Settings, warnings: &mut Vec<S
             None if item == "idle_timeout" => return Err(bad(OPTION, item, "needs seconds: idle_timeout=60")),
             Some((name, typed)) if lru_option(name, typed, settings)? => {}
             Some((name, typed)) if background_option(name, typed, settings)? => {}
+            Some((name, typed)) if tls_option(name, typed, &mut settings.tls)? => {}
+            None if tls_switch(item, &mut settings.tls) => {}
             None if background_switch(item, &mut settings.background) => {}
             None if item == "no_lru_maintainer" => settings.lru = LruMode::Flat,
             None if item == "no_modern" => {
@@ -27,7 +31,10 @@ pub(super) fn extended(list: &str, settings: &mut Settings, warnings: &mut Vec<S
             }
             None if item == "lru_maintainer" && settings.lru == LruMode::Flat => settings.lru = LruMode::default(),
             None if item == "lru_maintainer" => {}
-            None if LRU_OPTIONS.contains(&item) || BACKGROUND_OPTIONS.contains(&item) => {
+            None if LRU_OPTIONS.contains(&item)
+                || BACKGROUND_OPTIONS.contains(&item)
+                || TLS_OPTIONS.contains(&item) =>
+            {
                 return Err(bad(OPTION, item, "needs a value"));
             }
             // What it once switched on is what there is.
@@ -149,6 +156,80 @@ fn background_switch(name: &str, background: &mut Background) -> bool {
         _ => return false,
     }
     true
+}
+
+/// Those of TLS that have a value.
+const TLS_OPTIONS: [&str; 8] = [
+    "ssl_chain_cert",
+    "ssl_key",
+    "ssl_keyformat",
+    "ssl_verify_mode",
+    "ssl_ciphers",
+    "ssl_ca_cert",
+    "ssl_wbuf_size",
+    "ssl_min_version",
+];
+
+/// Sets one of them; whether the name is among them.
+fn tls_option(name: &str, typed: &str, tls: &mut TlsSettings) -> Result<bool, String> {
+    let option = format!("-o/--extended {name}");
+    if TLS_OPTIONS.contains(&name) && typed.is_empty() {
+        return Err(bad(&option, typed, "must not be empty"));
+    }
+    match name {
+        "ssl_chain_cert" => tls.chain_cert = Some(typed.into()),
+        "ssl_key" => tls.key = Some(typed.into()),
+        "ssl_ca_cert" => tls.ca_cert = Some(typed.into()),
+        "ssl_ciphers" => tls.ciphers = Some(typed.to_owned()),
+        "ssl_keyformat" => tls.key_is_der = number(&option, typed, 1, 2)? == 2,
+        "ssl_verify_mode" => tls.verify_mode = number(&option, typed, 0, 3)?,
+        "ssl_wbuf_size" => tls.wbuf_kb = number(&option, typed, 0, 1 << 20)?,
+        // Their mere names switch them on; a value is not looked at, as by memcached.
+        "ssl_session_cache" | "ssl_kernel_tls" => return Ok(tls_switch(name, tls)),
+        "ssl_min_version" => tls.min_version = number(&option, typed, 0, TlsSettings::TLS_1_3)?,
+        _ => return Ok(false),
+    }
+    Ok(true)
+}
+
+/// Sets what has no value; whether there is such a switch.
+fn tls_switch(name: &str, tls: &mut TlsSettings) -> bool {
+    match name {
+        "ssl_session_cache" => tls.session_cache = true,
+        "ssl_kernel_tls" => tls.kernel_tls = true,
+        _ => return false,
+    }
+    true
+}
+
+/// What does not go together with TLS, or not without it, and what is taken without effect.
+pub(super) fn check_tls(settings: &Settings, warnings: &mut Vec<String>) -> Result<(), String> {
+    let (tls, defaults) = (&settings.tls, TlsSettings::default());
+    if !tls.is_on {
+        if settings.listen_tls.values().any(|tls| *tls != ListenTls::Without) {
+            return Err("-l/--listen: btls: or mtls: needs -Z/--enable-ssl".to_owned());
+        }
+        return Ok(());
+    }
+    if settings.listen.is_empty() {
+        return Err("-Z/--enable-ssl: You cannot enable SSL without a TCP port.".to_owned());
+    }
+    let asks = |addr| settings.tls_at(addr).is_some_and(|asked| asked != ClientCerts::Ignored);
+    if tls.ca_cert.is_none() && settings.listen.iter().any(asks) {
+        let why =
+            "ssl_verify_mode or mtls: asks for clients' certificates, and there is no ssl_ca_cert to judge them by";
+        return Err(format!("-o/--extended ssl_ca_cert: {why}"));
+    }
+    for (is_idle, option, why) in [
+        (tls.kernel_tls, "ssl_kernel_tls", "records are sealed in the process"),
+        (tls.wbuf_kb != defaults.wbuf_kb, "ssl_wbuf_size", "connections share their worker's buffer"),
+        (tls.min_version < TlsSettings::TLS_1_2, "ssl_min_version", "TLS 1.2 is the oldest there is"),
+    ] {
+        if is_idle {
+            warnings.push(format!("-o/--extended {option}: has no effect: {why}"));
+        }
+    }
+    Ok(())
 }
 
 /// memcached's rules for the largest chunk, and ours: the head of a value in pieces must have room for their names.

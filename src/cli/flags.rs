@@ -3,9 +3,9 @@
 //! Values are taken as text and read here, not by clap, so that every refusal has the same form: one line, the option
 //! first. It has *no* effect but looking up the names in `-l`.
 
-use super::extended::{check_chunk_max, extended};
+use super::extended::{check_chunk_max, check_tls, extended};
 use crate::limits::{ITEM_LEN_MAX, MEMORY_LEN_MAX, MEMORY_LEN_MIN, PROCESS_LEN_MIN, THREADS_MAX};
-use crate::settings::{Protocol, Settings, UnixSocket};
+use crate::settings::{ListenTls, Protocol, Settings, UnixSocket};
 use clap::{ArgAction, Parser};
 use std::collections::HashMap;
 use std::ffi::OsString;
@@ -96,6 +96,9 @@ pub(super) struct Flags {
     /// Print the licence
     #[arg(short = 'i', long)]
     pub(super) license: bool,
+    /// Serve TCP with TLS, with the certificate and the key that -o ssl_chain_cert and ssl_key name
+    #[arg(short = 'Z', long)]
+    enable_ssl: bool,
     /// User to run as, if started by root [default: nobody]
     #[arg(short, long, value_name = "USER")]
     user: Option<String>,
@@ -105,8 +108,10 @@ pub(super) struct Flags {
     /// Further options, separated by commas: idle_timeout=SECONDS, lru_mode=flat|segmented|s3fifo, hot_lru_pct=PERCENT,
     /// warm_lru_pct=PERCENT, hot_max_factor=FACTOR, warm_max_factor=FACTOR, temporary_ttl=SECONDS, lru_maintainer,
     /// no_lru_maintainer, slab_reassign, no_slab_reassign, slab_automove=0|1|2, no_slab_automove, slab_automove_ratio=RATIO,
-    /// slab_automove_window=ROUNDS, slab_chunk_max=KB, slab_sizes=BYTES-BYTES-..., lru_crawler, no_lru_crawler, lru_crawler_sleep=MICROSECONDS,
-    /// lru_crawler_tocrawl=ITEMS, maxconns_fast, no_maxconns_fast, modern, no_modern, and memcached's others, which have no effect
+    /// slab_automove_window=ROUNDS, slab_chunk_max=KB, slab_sizes=BYTES-BYTES-..., lru_crawler, no_lru_crawler,
+    /// lru_crawler_sleep=MICROSECONDS, lru_crawler_tocrawl=ITEMS, ssl_chain_cert=FILE, ssl_key=FILE, ssl_keyformat=1|2,
+    /// ssl_verify_mode=0|1|2|3, ssl_ca_cert=FILE, ssl_ciphers=NAMES, ssl_min_version=0|1|2|3, ssl_session_cache, ssl_wbuf_size=KB,
+    /// ssl_kernel_tls, maxconns_fast, no_maxconns_fast, modern, no_modern, and memcached's others, which have no effect
     #[arg(short = 'o', long, value_name = "LIST")]
     extended: Vec<String>,
 }
@@ -137,6 +142,7 @@ pub(super) fn settings_of(flags: &Flags) -> Result<(Settings, Vec<String>), Stri
     let udp = places(flags, Port::Udp)?;
     settings.ipv6_optional = tcp.ipv6_optional || udp.ipv6_optional;
     (settings.listen, settings.listen_protocols, settings.udp) = (tcp.addrs, tcp.protocols, udp.addrs);
+    (settings.tls.is_on, settings.listen_tls) = (flags.enable_ssl, tcp.tls);
     logins(flags, &mut settings)?;
     settings.unix_socket = unix_socket(flags)?;
     if settings.listen.is_empty() && settings.unix_socket.is_none() {
@@ -173,6 +179,7 @@ pub(super) fn settings_of(flags: &Flags) -> Result<(Settings, Vec<String>), Stri
     for list in &flags.extended {
         extended(list, &mut settings, &mut warnings)?;
     }
+    check_tls(&settings, &mut warnings)?;
     settings.lock_memory = flags.lock_memory;
     whole_process(flags, &mut settings, &mut warnings)?;
     check_chunk_max(&settings)?;
@@ -229,6 +236,8 @@ struct Places {
     addrs: Vec<SocketAddr>,
     /// Of those that have one of their own.
     protocols: HashMap<SocketAddr, Protocol>,
+    /// The same.
+    tls: HashMap<SocketAddr, ListenTls>,
     /// No IPv6 on this host is no reason not to start.
     ipv6_optional: bool,
 }
@@ -252,7 +261,7 @@ fn places(flags: &Flags, kind: Port) -> Result<Places, String> {
     }
     let mut places = Places::default();
     for typed in flags.listen.iter().flat_map(|list| list.split(',')) {
-        let (protocol, place) = labelled(typed)?;
+        let (protocol, tls, place) = labelled(typed)?;
         let addrs = if place == "*" {
             places.ipv6_optional = true;
             vec![(Ipv4Addr::UNSPECIFIED, port).into(), (Ipv6Addr::UNSPECIFIED, port).into()]
@@ -266,19 +275,23 @@ fn places(flags: &Flags, kind: Port) -> Result<Places, String> {
             if let Some(protocol) = protocol {
                 places.protocols.insert(addr, protocol);
             }
+            if let Some(tls) = tls {
+                places.tls.insert(addr, tls);
+            }
         }
     }
     Ok(places)
 }
 
-/// What stands before a place: `notls:`, `proto[ascii]:`, `tag[name]:`, each at most once. The protocol, and the place.
-fn labelled(typed: &str) -> Result<(Option<Protocol>, &str), String> {
+/// What stands before a place: `notls:` or `btls:` or `mtls:`, `proto[ascii]:`, `tag[name]:`, each at most once. The protocol, what is said of
+/// TLS, and the place.
+fn labelled(typed: &str) -> Result<(Option<Protocol>, Option<ListenTls>, &str), String> {
     const OPTION: &str = "-l/--listen";
-    let (mut protocol, mut tag, mut plain) = (None, None, false);
+    let (mut protocol, mut tag, mut tls) = (None, None, None);
     let mut rest = typed;
     loop {
-        if let Some(behind) = rest.strip_prefix("notls:").filter(|_| !plain) {
-            (plain, rest) = (true, behind);
+        if let Some((said, behind)) = tls_label(rest).filter(|_| tls.is_none()) {
+            (tls, rest) = (Some(said), behind);
         } else if let Some((name, behind)) = label(rest, "proto[").filter(|_| protocol.is_none()) {
             protocol = Some(match name {
                 "ascii" => Protocol::Ascii,
@@ -293,12 +306,22 @@ fn labelled(typed: &str) -> Result<(Option<Protocol>, &str), String> {
             }
             tag = Some(name);
             rest = behind;
-        } else if rest.starts_with("btls:") || rest.starts_with("mtls:") {
-            return Err(bad(OPTION, typed, "asks for TLS, which is not served yet"));
         } else {
-            return Ok((protocol, rest));
+            return Ok((protocol, tls, rest));
         }
     }
+}
+
+/// `notls:`, `btls:`, `mtls:` and what is behind it.
+fn tls_label(text: &str) -> Option<(ListenTls, &str)> {
+    let (word, behind) = text.split_once(':')?;
+    let said = match word {
+        "notls" => ListenTls::Without,
+        "btls" => ListenTls::Basic,
+        "mtls" => ListenTls::Mutual,
+        _ => return None,
+    };
+    Some((said, behind))
 }
 
 /// `kind[name]:` and what is behind it.
@@ -609,7 +632,7 @@ mod tests {
             ("-Y users -l proto[binary]:127.0.0.1", "-B/--protocol: 'auto' or a listener's own has no login by -Y"),
             ("-l proto[proxy]:127.0.0.1", "has a protocol that is not"),
             ("-l tag[muchtoolong]:127.0.0.1", "has a tag of more than 8"),
-            ("-l mtls:127.0.0.1", "asks for TLS"),
+            ("-l mtls:127.0.0.1", "needs -Z"),
             ("-l tag[a]:tag[b]:127.0.0.1", "-l/--listen"),
             ("-l no.such.host.invalid", "-l/--listen: 'no.such.host.invalid'"),
             ("-l 127.0.0.1:x", "-l/--listen 127.0.0.1:x: 'x'"),

@@ -1,9 +1,10 @@
-//! The administrator's knobs: what is asked of the maintainer, and how much memory there may be.
+//! The administrator's knobs: what is asked of the maintainer, how much memory there may be, and that certificates be read again.
 
 use super::{Context, MaintainCommand, Outcome, WireError};
 use crate::limits::MEMORY_LEN_MIN;
 use crate::settings::Background;
 use crate::store::{ClassSet, CrawlRefused, ReassignRefused};
+use crate::tls::TlsError;
 
 /// `slabs`, `lru_crawler`.
 pub(super) fn maintain(cx: &Context<'_>, command: MaintainCommand) -> Outcome<'static> {
@@ -75,3 +76,21 @@ pub(super) fn memory_limit(cx: &Context<'_>, mb: u64) -> Outcome<'static> {
 
 /// More megabytes than this are taken for bytes, as by memcached.
 const MEMORY_MB_MAX: u64 = 1_000_000_000;
+
+/// `refresh_certs`. What is wrong with which file is told in the log: a client needs to know no more than which kind it is.
+pub(super) fn refresh_certs(cx: &mut Context<'_>) -> Outcome<'static> {
+    let Some(tls) = &cx.daemon.tls else { return Outcome::Refused(WireError::TlsDisabled) };
+    // A key takes its time to be read: one for each turn of a client.
+    cx.local.end_turn();
+    match tls.reload(cx.now.tick) {
+        Ok(()) => Outcome::Done,
+        Err(why) => {
+            log::error!("refresh_certs: {why}; certificates and key stay as they were");
+            Outcome::Refused(match why {
+                TlsError::Chain(_) => WireError::TlsChain,
+                TlsError::Key(_) | TlsError::Ciphers(_) => WireError::TlsKey,
+                TlsError::ClientCa(_) => WireError::TlsClientCa,
+            })
+        }
+    }
+}

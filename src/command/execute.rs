@@ -293,6 +293,7 @@ fn rare(cx: &mut Context<'_>, hash: Hash, command: Command<'_>) -> Outcome<'stat
         Command::Lru(change) => lru(cx, change),
         Command::Maintain(command) => control::maintain(cx, command),
         Command::MemoryLimit { mb } => control::memory_limit(cx, mb),
+        Command::RefreshCerts => control::refresh_certs(cx),
         Command::Quit | Command::Abort => Outcome::Close,
         Command::Refused(error) => Outcome::Refused(error),
         Command::Get { .. }

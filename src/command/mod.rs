@@ -19,6 +19,7 @@ use crate::limits::OPAQUE_LEN_MAX;
 use crate::settings::Settings;
 use crate::stats::Registry;
 use crate::store::{Local, Store};
+use crate::tls::Tls;
 
 /// The version as clients are told it: the release of memcached whose protocol this is, so that clients that switch
 /// features on by number find what they expect (they stop reading at the first dash), then our own name and number.
@@ -97,6 +98,8 @@ pub enum Command<'a> {
     },
     /// Close the connection, politely.
     Quit,
+    /// Read certificates and keys again.
+    RefreshCerts,
     /// Close the connection without a word, once what is owed is written: another protocol's request, a line without end.
     Abort,
     /// The request was refused by its parser; answer so.
@@ -115,6 +118,7 @@ impl Command<'_> {
                 | Self::Lru(_)
                 | Self::Maintain(_)
                 | Self::MemoryLimit { .. }
+                | Self::RefreshCerts
         )
     }
 }
@@ -458,6 +462,14 @@ pub enum WireError {
     MemoryLimitInBytes,
     /// `cache_memlimit`: more than address space was set aside for, or the memory is fixed (`-L`).
     MemoryLimitOutOfBounds,
+    /// `refresh_certs`: there is no TLS.
+    TlsDisabled,
+    /// `refresh_certs`: the certificate, or what is above it.
+    TlsChain,
+    /// `refresh_certs`: the key.
+    TlsKey,
+    /// `refresh_certs`: the certificates by which clients' are judged.
+    TlsClientCa,
 }
 
 /// Where answers go: a connection's outbox, or a `Vec<u8>` in tests. The one trait of the data path.
@@ -488,6 +500,8 @@ pub struct Daemon {
     pub stats: Registry,
     /// Who may use it; everybody if there is none.
     pub auth: Option<Auth>,
+    /// What listeners of TLS show and ask; none if there are none.
+    pub tls: Option<Tls>,
 }
 
 /// What a thread that executes commands has at hand, for one turn.

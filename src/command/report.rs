@@ -3,6 +3,8 @@
 //! Rows of machinery that slabd does not have (or not yet) are there and zero, because dashboards and exporters ask for them by
 //! name.
 
+mod tls;
+
 use super::{Context, Report, VERSION};
 use crate::clock::Tick;
 use crate::limits::TURN_REQUESTS_MAX;
@@ -136,9 +138,11 @@ fn background(report: &mut Report, cx: &Context<'_>, totals: &Totals) {
         "log_watcher_skipped",
         "log_watcher_sent",
         "log_watchers",
-        "unexpected_napi_ids",
-        "round_robin_fallback",
     ] {
+        report.push(zero, 0);
+    }
+    tls::general(report, cx, totals);
+    for zero in ["unexpected_napi_ids", "round_robin_fallback"] {
         report.push(zero, 0);
     }
 }
@@ -333,10 +337,11 @@ fn settings_of_queues(report: &mut Report, cx: &Context<'_>) {
         ("track_sizes", "no"),
         ("inline_ascii_response", "no"),
         ("drop_privileges", "no"),
-        ("num_napi_ids", "0"),
-        ("memory_file", "(null)"),
-        ("client_flags_size", "4"),
     ] {
+        report.push(name, value);
+    }
+    tls::settings(report, &cx.daemon.settings.tls);
+    for (name, value) in [("num_napi_ids", "0"), ("memory_file", "(null)"), ("client_flags_size", "4")] {
         report.push(name, value);
     }
 }

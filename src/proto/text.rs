@@ -314,6 +314,7 @@ fn other<'a>(line: &'a [u8]) -> Parsed<Line<'a>> {
         b"slabs" => administer(admin::slabs(rest)),
         b"lru_crawler" => administer(admin::lru_crawler(rest)),
         b"cache_memlimit" => administer(admin::cache_memlimit(rest)),
+        b"refresh_certs" => one(Command::RefreshCerts, Words::new(rest).last() == Some(NOREPLY)),
         b"version" => one(Command::Version, false),
         b"quit" => one(Command::Quit, false),
         b"mg" => meta::get(rest),

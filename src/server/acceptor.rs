@@ -21,7 +21,7 @@ use crate::sys::process;
 use crossbeam_utils::CachePadded;
 use mio::{Events, Poll, Token};
 use std::hash::{BuildHasher, RandomState};
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{self, ErrorKind};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -147,8 +147,8 @@ impl Acceptor {
         match self.listeners[listener].accept() {
             Ok((socket, peer)) => {
                 self.starved = false;
-                let protocol = self.listeners[listener].protocol();
-                self.admit(Arrival { socket, protocol }, peer);
+                let (protocol, tls) = (self.listeners[listener].protocol(), self.listeners[listener].tls());
+                self.admit(Arrival { socket, protocol, tls }, peer);
                 Pace::Go
             }
             Err(error) if error.kind() == ErrorKind::WouldBlock => Pace::Dry,
@@ -210,9 +210,9 @@ impl Acceptor {
 fn turn_away(mut socket: Socket) {
     let mut unread = [0; 4096];
     // Each step may fail because the client is gone, which is what is wanted.
-    let _ = socket.write(TOO_MANY);
+    let _ = socket.write_plainly(TOO_MANY);
     let _ = socket.end_output();
-    let _ = socket.read(&mut unread);
+    let _ = socket.read_plainly(&mut unread);
 }
 
 /// memcached's words at the connection limit.

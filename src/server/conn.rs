@@ -34,7 +34,7 @@ use crate::session::{Session, Stop};
 use crate::settings::Protocol;
 use mio::event::Event;
 use mio::{Interest, Registry, Token};
-use std::io::{self, ErrorKind, Read};
+use std::io::{self, ErrorKind};
 
 /// One client.
 #[derive(Debug)]
@@ -76,6 +76,8 @@ pub(super) enum Next {
     Yield,
     /// Serve it again when a login may be checked.
     Later,
+    /// Serve it again when it may do what is costly: a step of its handshake.
+    Queue,
     /// Serve it again next turn, and close it after a while.
     Linger,
     /// Close it.
@@ -113,7 +115,12 @@ impl Conn {
 
     /// Whether an idle timeout applies to it.
     pub(super) fn may_idle_out(&self) -> bool {
-        matches!(self.socket, Socket::Tcp(_))
+        matches!(self.socket, Socket::Tcp(_) | Socket::Tls(_))
+    }
+
+    /// Whether its TLS handshake is under way.
+    pub(super) fn is_shaking(&self) -> bool {
+        matches!(&self.socket, Socket::Tls(stream) if stream.is_shaking())
     }
 
     /// Notes what the socket said.
@@ -183,7 +190,7 @@ impl Conn {
         self.discard(desk);
     }
 
-    fn end_output(&self) {
+    fn end_output(&mut self) {
         // It may be closed already; that is an end, too.
         let _ = self.socket.end_output();
     }
@@ -201,10 +208,11 @@ impl Conn {
                         stop
                     }
                     Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                        self.readable = false;
+                        self.readable = self.socket.holds_more();
                         return Next::Wait;
                     }
                     Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+                    Err(error) if error.kind() == ErrorKind::ResourceBusy => return Next::Queue,
                     Err(error) => {
                         log::debug!("connection lost while reading: {error}");
                         return Next::Close;
@@ -257,7 +265,7 @@ impl Conn {
             && let Some(unfilled) = self.session.unfilled()
         {
             let room = room.min(unfilled.len());
-            let len = self.socket.read(&mut unfilled[..room])?;
+            let len = self.socket.read(&mut unfilled[..room], &mut desk.tls)?;
             if let Some(stop) = self.note_read(desk, len, room) {
                 return Ok((len, stop));
             }
@@ -266,7 +274,7 @@ impl Conn {
         }
         let joined = self.pending.join(&mut desk.scratch);
         let room = room.min(READ_BUFFER_LEN - joined);
-        let len = self.socket.read(&mut desk.scratch[joined..joined + room])?;
+        let len = self.socket.read(&mut desk.scratch[joined..joined + room], &mut desk.tls)?;
         if let Some(stop) = self.note_read(desk, len, room) {
             return Ok((len, stop));
         }
@@ -290,14 +298,15 @@ impl Conn {
     fn note_read(&mut self, desk: &Desk, len: usize, room: usize) -> Option<Stop> {
         if len == 0 {
             self.hung_up = false;
-            self.readable = false;
+            // What is left after a client was given up is thrown away, as behind a last request.
+            self.readable = self.socket.holds_more();
             return Some(Stop::Close);
         }
         desk.stats.bytes_read.add(len as u64);
         self.active = desk.now.tick;
         // A short read has drained the socket: news will be an event. The end of input that an event has told already
         // will not be told again.
-        if len < room && !self.hung_up {
+        if len < room && !self.hung_up && !self.socket.holds_more() {
             self.readable = false;
         }
         None
@@ -319,7 +328,7 @@ impl Conn {
         if !self.writable {
             return Flow::Blocked;
         }
-        match out.write(&mut self.socket) {
+        match self.socket.write(out, &mut desk.tls) {
             Ok(written) => {
                 desk.stats.bytes_written.add(written.len as u64);
                 if written.len > 0 {
@@ -363,7 +372,7 @@ impl Conn {
             if !self.readable {
                 return Next::Wait;
             }
-            match self.socket.read(&mut desk.scratch) {
+            match self.socket.read(&mut desk.scratch, &mut desk.tls) {
                 Ok(0) => return Next::Close,
                 Ok(_) => {}
                 Err(error) if error.kind() == ErrorKind::WouldBlock => self.readable = false,

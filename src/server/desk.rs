@@ -6,6 +6,7 @@
 //! between workers.
 
 use super::outbox::Outbox;
+use super::tls::TlsBench;
 use crate::clock::Now;
 use crate::command::Daemon;
 use crate::limits::{SPARE_BUFFER_LEN_MAX, SPARE_BUFFERS_MAX, SPARE_BYTES_MAX};
@@ -24,6 +25,7 @@ pub(super) struct Desk {
     /// Where input is read, whosever it is; `READ_BUFFER_LEN` long.
     pub scratch: Box<[u8]>,
     pub spares: Spares,
+    pub tls: TlsBench,
 }
 
 /// Spare buffers of one worker.

@@ -8,7 +8,7 @@
 
 use super::socket::Socket;
 use crate::limits::INBOX_LEN_MAX;
-use crate::settings::Protocol;
+use crate::settings::{ClientCerts, Protocol};
 use mio::Waker;
 use std::collections::VecDeque;
 use std::io;
@@ -21,6 +21,8 @@ pub(super) struct Arrival {
     pub(super) socket: Socket,
     /// What its listener says that it speaks.
     pub(super) protocol: Protocol,
+    /// That it speaks TLS, and what is asked of it.
+    pub(super) tls: Option<ClientCerts>,
 }
 
 /// One worker's entrance.
@@ -126,7 +128,7 @@ mod tests {
     use std::time::Duration;
 
     fn arrival() -> Arrival {
-        Arrival { socket: Socket::Unix(mio::net::UnixStream::pair().unwrap().0), protocol: Protocol::Auto }
+        Arrival { socket: Socket::Unix(mio::net::UnixStream::pair().unwrap().0), protocol: Protocol::Auto, tls: None }
     }
 
     #[test]

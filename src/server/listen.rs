@@ -6,7 +6,7 @@
 //! It does *not* decide what to listen on; settings do.
 
 use super::socket::Socket;
-use crate::settings::{Protocol, Settings, UnixSocket};
+use crate::settings::{ClientCerts, Protocol, Settings, UnixSocket};
 use crate::sys::process;
 use mio::event::Source;
 use mio::{Interest, Registry, Token};
@@ -22,7 +22,7 @@ use std::time::SystemTime;
 /// A socket that clients connect to.
 #[derive(Debug)]
 pub(super) enum Listener {
-    Tcp(mio::net::TcpListener, Protocol),
+    Tcp(mio::net::TcpListener, Protocol, Option<ClientCerts>),
     Unix {
         listener: mio::net::UnixListener,
         protocol: Protocol,
@@ -42,7 +42,7 @@ impl Listener {
     /// Takes a client that waits.
     pub(super) fn accept(&self) -> io::Result<(Socket, Peer)> {
         match self {
-            Self::Tcp(listener, _) => {
+            Self::Tcp(listener, ..) => {
                 listener.accept().map(|(stream, peer)| (Socket::Tcp(stream), Peer::Net(peer.ip(), peer.port())))
             }
             Self::Unix { listener, .. } => listener.accept().map(|(stream, _)| (Socket::Unix(stream), Peer::Local)),
@@ -52,14 +52,22 @@ impl Listener {
     /// Which protocol its clients speak.
     pub(super) fn protocol(&self) -> Protocol {
         match self {
-            Self::Tcp(_, protocol) | Self::Unix { protocol, .. } => *protocol,
+            Self::Tcp(_, protocol, _) | Self::Unix { protocol, .. } => *protocol,
+        }
+    }
+
+    /// Whether its clients speak TLS, and what is asked of them then.
+    pub(super) fn tls(&self) -> Option<ClientCerts> {
+        match self {
+            Self::Tcp(_, _, tls) => *tls,
+            Self::Unix { .. } => None,
         }
     }
 
     /// Puts it on a poll.
     pub(super) fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
         match self {
-            Self::Tcp(listener, _) => listener.register(registry, token, Interest::READABLE),
+            Self::Tcp(listener, ..) => listener.register(registry, token, Interest::READABLE),
             Self::Unix { listener, .. } => listener.register(registry, token, Interest::READABLE),
         }
     }
@@ -67,7 +75,7 @@ impl Listener {
     /// Where it listens, if that is an address of the network.
     pub(super) fn local_addr(&self) -> Option<SocketAddr> {
         match self {
-            Self::Tcp(listener, _) => listener.local_addr().ok(),
+            Self::Tcp(listener, ..) => listener.local_addr().ok(),
             Self::Unix { .. } => None,
         }
     }
@@ -80,7 +88,11 @@ pub(super) fn bind_all(settings: &Settings) -> io::Result<Vec<Listener>> {
         match bind_tcp(addr, settings.backlog) {
             Ok(listener) => {
                 let protocol = settings.listen_protocols.get(&addr).copied().unwrap_or(settings.protocol);
-                listeners.push(Listener::Tcp(mio::net::TcpListener::from_std(listener), protocol));
+                listeners.push(Listener::Tcp(
+                    mio::net::TcpListener::from_std(listener),
+                    protocol,
+                    settings.tls_at(&addr),
+                ));
             }
             Err(error) if settings.ipv6_optional && addr.is_ipv6() && process::lacks_address_family(&error) => {
                 log::warn!("not listening on {addr}: this host has no IPv6 ({})", process::reason(&error));

@@ -23,6 +23,7 @@ mod outbox;
 mod pending;
 pub mod signals;
 mod socket;
+mod tls;
 pub(crate) mod udp;
 mod worker;
 
@@ -34,6 +35,7 @@ use crate::settings::Settings;
 use crate::stats::Registry;
 use crate::store::{Store, StoreConfig};
 use crate::sys::affinity::{self, Core};
+use crate::tls::Tls;
 use acceptor::Acceptor;
 use inbox::{Inbox, poll_and_inbox};
 use listen::Listener;
@@ -52,14 +54,16 @@ pub fn start(settings: Settings, clock: Clock) -> io::Result<Running> {
     bind(settings)?.start(clock)
 }
 
-/// Checks the settings, reads the file of users and binds all listeners; nobody is served yet.
+/// Checks the settings, reads the file of users, the certificates and the key, and binds all listeners; nobody is served yet.
 pub fn bind(settings: Settings) -> io::Result<Bound> {
     settings.check().map_err(|why| io::Error::new(io::ErrorKind::InvalidInput, why))?;
     let auth = settings.auth_file.as_deref().map(Auth::load).transpose();
     let auth = auth.map_err(|why| io::Error::new(io::ErrorKind::InvalidInput, format!("-Y/--auth-file: {why}")))?;
+    let tls = settings.tls.is_on.then(|| Tls::load(&settings.tls)).transpose();
+    let tls = tls.map_err(|why| io::Error::new(io::ErrorKind::InvalidInput, format!("-Z/--enable-ssl: {why}")))?;
     let listeners = listen::bind_all(&settings)?;
     let udp = listen::bind_udp(&settings)?;
-    Ok(Bound { settings, auth, listeners, udp })
+    Ok(Bound { settings, auth, tls, listeners, udp })
 }
 
 /// A daemon that holds its addresses and does nothing else.
@@ -67,6 +71,7 @@ pub fn bind(settings: Settings) -> io::Result<Bound> {
 pub struct Bound {
     settings: Settings,
     auth: Option<Auth>,
+    tls: Option<Tls>,
     listeners: Vec<Listener>,
     udp: Vec<UdpSocket>,
 }
@@ -96,7 +101,7 @@ impl Bound {
 
     /// Maps the store's memory and starts the threads.
     pub fn start(self, clock: Clock) -> io::Result<Running> {
-        let Self { settings, auth, listeners, udp } = self;
+        let Self { settings, auth, tls, listeners, udp } = self;
         let threads = settings.threads;
         let limit = (settings.conn_limit, settings.maxconns_fast);
         let local_addrs = listeners.iter().filter_map(Listener::local_addr).collect();
@@ -106,7 +111,7 @@ impl Bound {
         if settings.prefault {
             store.populate();
         }
-        let daemon = Arc::new(Daemon { store, settings, clock, stats: Registry::default(), auth });
+        let daemon = Arc::new(Daemon { store, settings, clock, stats: Registry::default(), auth, tls });
 
         // Whatever can fail is made before the first thread runs.
         let mut polls = Vec::with_capacity(threads);

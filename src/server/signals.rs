@@ -3,7 +3,7 @@
 //! | signal | effect |
 //! | --- | --- |
 //! | SIGTERM, SIGINT, SIGUSR1 | stop: what is owed is written, then exit code 0; a second one exits at once |
-//! | SIGHUP | the file of users is read again; a bad one is told in the log and changes nothing |
+//! | SIGHUP | certificates, their key and the file of users are read again; a bad one is told in the log and changes nothing |
 //! | SIGPIPE | ignored (the language's runtime sees to that before `main`): a lost peer is an error of one write |
 //!
 //! It is *not* part of a server started in-process by a test, which must not take its host's signals.

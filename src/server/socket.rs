@@ -1,9 +1,11 @@
-//! A stream to a client, TCP or unix: the same to everybody but to the idle timeout.
+//! A stream to a client, TCP (with TLS or without) or unix: the same to everybody but to the idle timeout.
 
+use super::outbox::{Outbox, Written};
+use super::tls::{TlsBench, TlsStream};
 use mio::event::Source;
 use mio::net::{TcpStream, UnixStream};
 use mio::{Interest, Registry, Token};
-use std::io::{self, IoSlice, Read, Write};
+use std::io::{self, Read, Write};
 use std::net::Shutdown;
 
 /// A stream to a client.
@@ -11,47 +13,65 @@ use std::net::Shutdown;
 pub(super) enum Socket {
     Tcp(TcpStream),
     Unix(UnixStream),
+    /// TCP with TLS. In a box, so that the others stay as small as they are.
+    Tls(Box<TlsStream>),
 }
 
 impl Socket {
     /// Ends the sending side; what was written is still delivered.
-    pub(super) fn end_output(&self) -> io::Result<()> {
+    pub(super) fn end_output(&mut self) -> io::Result<()> {
         match self {
+            Self::Tls(stream) => stream.end_output(),
             Self::Tcp(stream) => stream.shutdown(Shutdown::Write),
             Self::Unix(stream) => stream.shutdown(Shutdown::Write),
         }
     }
-}
 
-impl Read for Socket {
-    #[inline]
-    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+    /// Reads past whatever lies between.
+    pub(super) fn read_plainly(&mut self, into: &mut [u8]) -> io::Result<usize> {
         match self {
             Self::Tcp(stream) => stream.read(into),
             Self::Unix(stream) => stream.read(into),
+            Self::Tls(stream) => stream.tcp().read(into),
         }
     }
-}
 
-impl Write for Socket {
-    #[inline]
-    fn write(&mut self, from: &[u8]) -> io::Result<usize> {
+    /// Writes past whatever lies between.
+    pub(super) fn write_plainly(&mut self, from: &[u8]) -> io::Result<usize> {
         match self {
             Self::Tcp(stream) => stream.write(from),
             Self::Unix(stream) => stream.write(from),
+            Self::Tls(stream) => stream.tcp().write(from),
         }
     }
 
+    /// Whether there may be more to be read although a read was short, without news of the socket.
     #[inline]
-    fn write_vectored(&mut self, from: &[IoSlice<'_>]) -> io::Result<usize> {
+    pub(super) fn holds_more(&self) -> bool {
         match self {
-            Self::Tcp(stream) => stream.write_vectored(from),
-            Self::Unix(stream) => stream.write_vectored(from),
+            Self::Tcp(_) | Self::Unix(_) => false,
+            Self::Tls(stream) => stream.holds_more(),
         }
     }
 
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
+    /// Reads; a short read has drained it, but for [`Socket::holds_more`]. `ResourceBusy`: again when `bench.may_work`.
+    #[inline]
+    pub(super) fn read(&mut self, into: &mut [u8], bench: &mut TlsBench) -> io::Result<usize> {
+        match self {
+            Self::Tcp(stream) => stream.read(into),
+            Self::Unix(stream) => stream.read(into),
+            Self::Tls(stream) => stream.read(into, bench),
+        }
+    }
+
+    /// Writes what an outbox owes until all is written or the socket is full.
+    #[inline]
+    pub(super) fn write(&mut self, from: &mut Outbox, bench: &mut TlsBench) -> io::Result<Written> {
+        match self {
+            Self::Tcp(stream) => from.write(stream),
+            Self::Unix(stream) => from.write(stream),
+            Self::Tls(stream) => from.write(&mut stream.writer(bench)),
+        }
     }
 }
 
@@ -60,6 +80,7 @@ impl Source for Socket {
         match self {
             Self::Tcp(stream) => stream.register(registry, token, interest),
             Self::Unix(stream) => stream.register(registry, token, interest),
+            Self::Tls(stream) => stream.tcp().register(registry, token, interest),
         }
     }
 
@@ -67,6 +88,7 @@ impl Source for Socket {
         match self {
             Self::Tcp(stream) => stream.reregister(registry, token, interest),
             Self::Unix(stream) => stream.reregister(registry, token, interest),
+            Self::Tls(stream) => stream.tcp().reregister(registry, token, interest),
         }
     }
 
@@ -74,6 +96,7 @@ impl Source for Socket {
         match self {
             Self::Tcp(stream) => stream.deregister(registry),
             Self::Unix(stream) => stream.deregister(registry),
+            Self::Tls(stream) => stream.tcp().deregister(registry),
         }
     }
 }

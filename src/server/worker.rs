@@ -8,7 +8,8 @@
 //! ```
 //!
 //! Each phase goes over the whole batch: the code of one phase stays in the processor while it is needed, and answers
-//! leave together. A connection that has used up its turn waits on `yielded`, and the next poll does not block.
+//! leave together. A connection that has used up its turn waits on `yielded`, and the next poll does not block. What is costly (a step of a TLS
+//! handshake) is done behind the write phase, one a turn.
 //!
 //! Sockets are registered once and never again; what an edge said is remembered in the connection. Nothing here is
 //! shared but the store, the inbox and the counters, and the last two have one writer each way.
@@ -17,10 +18,16 @@ use super::conn::{Conn, Next};
 use super::desk::{Desk, Spares};
 use super::idle::{Found, Idle};
 use super::inbox::{Arrival, Inbox, WAKE};
+use super::socket::Socket;
+use super::tls::{TlsBench, TlsStream};
 use crate::auth::Auth;
 use crate::clock::Tick;
 use crate::command::Daemon;
-use crate::limits::{DRAIN_MS_MAX, EVENTS_MAX, LINGER_SECS_MAX, LOGIN_POLL_MS, READ_BUFFER_LEN, TIMEOUT_POLL_MS};
+use crate::limits::{
+    DRAIN_MS_MAX, EVENTS_MAX, LINGER_SECS_MAX, LOGIN_POLL_MS, READ_BUFFER_LEN, TIMEOUT_POLL_MS, TLS_HANDSHAKE_SECS_MAX,
+};
+use crate::settings::ClientCerts;
+use mio::net::TcpStream;
 use mio::{Events, Poll};
 use slab::Slab;
 use std::collections::VecDeque;
@@ -41,6 +48,10 @@ pub(super) struct Worker {
     resumed: Vec<usize>,
     /// Tokens of connections whose login waits to be checked, each at most once, marked as those of `yielded`.
     logins: VecDeque<usize>,
+    /// Tokens of connections whose next step is costly, the same way: one a turn.
+    queued: VecDeque<usize>,
+    /// Tokens of connections with a TLS handshake before them, and when it has to be over; in order of time.
+    shaking: VecDeque<(usize, Tick)>,
     /// Tokens of connections served this turn that owe something.
     owing: Vec<usize>,
     /// Tokens of connections to close at the end of the turn; one may be here twice.
@@ -65,14 +76,17 @@ impl Worker {
         let now = daemon.clock.now();
         let idle = daemon.settings.idle_timeout.map(|timeout| Idle::new(timeout, now.tick));
         let scratch = vec![0; READ_BUFFER_LEN].into_boxed_slice();
+        let tls = TlsBench::new(daemon.tls.is_some(), Arc::clone(&stats));
         Self {
             poll,
             inbox,
             conns: Slab::new(),
-            desk: Desk { daemon, local, stats, now, scratch, spares: Spares::default() },
+            desk: Desk { daemon, local, stats, now, scratch, spares: Spares::default(), tls },
             yielded: Vec::new(),
             resumed: Vec::new(),
             logins: VecDeque::new(),
+            queued: VecDeque::new(),
+            shaking: VecDeque::new(),
             owing: Vec::new(),
             dead: Vec::new(),
             lingering: VecDeque::new(),
@@ -90,6 +104,7 @@ impl Worker {
             self.poll(&mut events);
             self.read_and_serve(&events);
             self.write();
+            self.resume_queued();
             self.time_out();
             self.reap();
         }
@@ -98,11 +113,11 @@ impl Worker {
 
     /// Waits for news, if there is nothing to go on with; then reads the clock, once for the turn.
     fn poll(&mut self, events: &mut Events) {
-        let timeout = if !self.yielded.is_empty() || self.idle_behind {
+        let timeout = if !self.yielded.is_empty() || !self.queued.is_empty() || self.idle_behind {
             Some(Duration::ZERO)
         } else if !self.logins.is_empty() {
             Some(Duration::from_millis(LOGIN_POLL_MS))
-        } else if self.idle.is_some() || !self.lingering.is_empty() {
+        } else if self.idle.is_some() || !self.lingering.is_empty() || !self.shaking.is_empty() {
             Some(Duration::from_millis(TIMEOUT_POLL_MS))
         } else {
             None
@@ -121,7 +136,18 @@ impl Worker {
         self.adopting = adopting;
     }
 
-    fn adopt_one(&mut self, Arrival { socket, protocol }: Arrival) {
+    fn adopt_one(&mut self, Arrival { socket, protocol, tls }: Arrival) {
+        let socket = match (socket, tls) {
+            (Socket::Tcp(stream), Some(asked)) => match self.with_tls(stream, asked) {
+                Ok(socket) => socket,
+                Err(why) => {
+                    log::error!("cannot begin TLS: {why}");
+                    self.inbox.closed();
+                    return;
+                }
+            },
+            (socket, _) => socket,
+        };
         let slot = self.conns.vacant_entry();
         self.generation = (self.generation + 1) & GENERATION_MASK;
         let token = self.generation << SLOT_BITS | slot.key();
@@ -137,9 +163,20 @@ impl Worker {
         {
             idle.add(token, now);
         }
+        if conn.is_shaking() {
+            self.shaking.push_back((token, Tick(now.0 + TLS_HANDSHAKE_SECS_MAX * Tick::PER_SEC)));
+        }
         slot.insert(conn);
         self.desk.stats.total_connections.add(1);
         self.desk.stats.curr_connections.add(1);
+    }
+
+    /// A client's stream, to be met by what the daemon shows now.
+    fn with_tls(&self, stream: TcpStream, asked: ClientCerts) -> Result<Socket, String> {
+        let config = self.desk.daemon.tls.as_ref().and_then(|tls| tls.config(asked));
+        let config = config.ok_or("there is nothing to judge clients by")?;
+        let stream = TlsStream::new(stream, config).map_err(|error| error.to_string())?;
+        Ok(Socket::Tls(Box::new(stream)))
     }
 
     /// Serves all that are ready: first those whose last turn was cut short, then those with news.
@@ -185,6 +222,20 @@ impl Worker {
         }
     }
 
+    /// Lets the client that has waited longest do what is costly: behind the answers of the turn, so that they do not wait for it.
+    fn resume_queued(&mut self) {
+        while let Some(token) = self.queued.pop_front() {
+            if let Some(conn) = find(&mut self.conns, token) {
+                conn.yielded = false;
+                self.desk.tls.may_work = true;
+                let next = conn.serve(&mut self.desk);
+                self.desk.tls.may_work = false;
+                self.route(token, next);
+                break;
+            }
+        }
+    }
+
     /// Puts a connection that was served on the lists it belongs to.
     #[inline]
     fn route(&mut self, token: usize, next: Next) {
@@ -206,6 +257,7 @@ impl Worker {
             conn.yielded = true;
             match next {
                 Next::Later => self.logins.push_back(token),
+                Next::Queue => self.queued.push_back(token),
                 _ => self.yielded.push(token),
             }
         }
@@ -233,6 +285,17 @@ impl Worker {
         {
             self.lingering.pop_front();
             self.dead.push(token);
+        }
+        while let Some(&(token, due)) = self.shaking.front() {
+            let is_shaking = find(&mut self.conns, token).is_some_and(|conn| conn.is_shaking());
+            if is_shaking && due >= now {
+                break;
+            }
+            self.shaking.pop_front();
+            if is_shaking {
+                self.desk.stats.ssl_handshake_errors.add(1);
+                self.dead.push(token);
+            }
         }
         let Some(idle) = &mut self.idle else { return };
         let Self { conns, dead, desk, .. } = self;

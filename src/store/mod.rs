@@ -56,7 +56,7 @@ pub use table::Marks;
 pub use write::{Condition, Draft, Refused, Reservation, Side, Stored, Terms};
 
 use crate::clock::Now;
-use crate::limits::{ACCESS_LAG_SECS, CAS_BLOCK, MEMORY_GROWTH_MAX};
+use crate::limits::{ACCESS_LAG_SECS, CAS_BLOCK, MEMORY_GROWTH_MAX, TURN_COPIED_MAX};
 use crate::settings::{ClassSizes, LruMode, LruTuning};
 use crate::stats::Block;
 use arena::{Arena, ItemId};
@@ -719,6 +719,11 @@ impl Local {
     #[must_use]
     pub fn copied_len(&self) -> usize {
         self.copied_len
+    }
+
+    /// Has the turn of the client that is served end with this request, whatever else it might still do.
+    pub fn end_turn(&mut self) {
+        self.copied_len = TURN_COPIED_MAX;
     }
 
     /// A CAS number that is unique, greater than `old`, and greater than any that a client had been told when it sent what this

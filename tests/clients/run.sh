@@ -6,7 +6,7 @@
 #   SLABD=/usr/bin/memcached tests/clients/run.sh any other daemon that takes -l, -p, -t, -m and -u
 #
 # One PASS, FAIL or SKIP line per check, the last for a protocol that the daemon does not serve; the exit code is 0 if none
-# fails. check.py uses the three daemons; pools.py starts its own, and kills some; protocols.py starts its own, with users.
+# fails. check.py uses the three daemons; pools.py starts its own, and kills some; protocols.py starts its own, with users, and tls.py with certificates.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
@@ -30,6 +30,8 @@ need() {
     as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" >/dev/null
 }
 
+need "command -v openssl" openssl
+need "command -v socat" socat
 # Debian starts the memcached it installs; the port is then taken, which does no harm here.
 need "command -v memccapable" libmemcached-tools
 need "command -v memcslap" libmemcached-tools
@@ -143,7 +145,7 @@ done
 
 mkdir "$scratch/java"
 check "spymemcached: programs compile" javac -cp "$SPY_JAR" -d "$scratch/java" tests/clients/*.java
-for script in pools protocols; do
+for script in pools protocols tls; do
     SLABD=$SLABD SPYMEMCACHED=$SPY_JAR:$scratch/java "$scratch/venv/bin/python" -B "tests/clients/$script.py" || failed=1
 done
 

@@ -46,7 +46,7 @@ impl Direct {
         let store = Store::new(&config).expect("memory can be mapped");
         let stats = Registry::default();
         let local = store.local(stats.register());
-        Self { daemon: Daemon { store, settings, clock: Clock::manual(), stats, auth: None }, local }
+        Self { daemon: Daemon { store, settings, clock: Clock::manual(), stats, auth: None, tls: None }, local }
     }
 
     /// A new client; its predecessor has hung up.

@@ -9,6 +9,7 @@ pub(crate) mod packet;
 pub(crate) mod server;
 pub(crate) mod stream;
 pub(crate) mod stream_binary;
+pub(crate) mod tls;
 pub(crate) mod transcripts;
 pub(crate) mod transcripts_binary;
 pub(crate) mod wire;
