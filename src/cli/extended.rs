@@ -18,6 +18,7 @@ pub(super) fn extended(list: &str, settings: &mut Settings) -> Result<(), String
             Some((name, typed)) if lru_option(name, typed, settings)? => {}
             Some((name, typed)) if background_option(name, typed, settings)? => {}
             None if background_switch(item, &mut settings.background) => {}
+            None if item == "track_sizes" => settings.track_sizes = true,
             None if item == "no_lru_maintainer" => settings.lru = LruMode::Flat,
             None if item == "no_modern" => {
                 settings.lru = LruMode::Flat;

@@ -1,10 +1,12 @@
 //! A stream to a client, TCP or unix: the same to everybody but to the idle timeout.
 
+use crate::stats::Endpoint;
 use mio::event::Source;
 use mio::net::{TcpStream, UnixStream};
 use mio::{Interest, Registry, Token};
 use std::io::{self, IoSlice, Read, Write};
-use std::net::Shutdown;
+use std::net::{Shutdown, SocketAddr};
+use std::os::fd::AsRawFd;
 
 /// A stream to a client.
 #[derive(Debug)]
@@ -19,6 +21,29 @@ impl Socket {
         match self {
             Self::Tcp(stream) => stream.shutdown(Shutdown::Write),
             Self::Unix(stream) => stream.shutdown(Shutdown::Write),
+        }
+    }
+
+    /// Its descriptor.
+    pub(super) fn fd(&self) -> i32 {
+        match self {
+            Self::Tcp(stream) => stream.as_raw_fd(),
+            Self::Unix(stream) => stream.as_raw_fd(),
+        }
+    }
+
+    /// Where its ends are: the client's, and ours.
+    pub(super) fn places(&self) -> (Endpoint, Endpoint) {
+        match self {
+            Self::Tcp(stream) => {
+                let place = |addr: io::Result<SocketAddr>| addr.map_or(Endpoint::Unix(None), Endpoint::Tcp);
+                (place(stream.peer_addr()), place(stream.local_addr()))
+            }
+            Self::Unix(stream) => {
+                let own = stream.local_addr().ok();
+                let name = own.and_then(|own| own.as_pathname().map(|path| path.display().to_string().into()));
+                (Endpoint::Unix(None), Endpoint::Unix(name))
+            }
         }
     }
 }
