@@ -5,7 +5,7 @@ use crate::limits::HOTKEYS_SAMPLE;
 use crate::stats::Switch;
 
 /// `stats ...`.
-pub(super) fn stats(cx: &Context<'_>, topic: StatsTopic) -> Outcome<'static> {
+pub(super) fn stats(cx: &mut Context<'_>, topic: StatsTopic) -> Outcome<'static> {
     match topic {
         StatsTopic::General => Outcome::Report(report::general(cx)),
         StatsTopic::Settings => Outcome::Report(report::settings(cx)),
@@ -39,6 +39,8 @@ pub(super) fn stats(cx: &Context<'_>, topic: StatsTopic) -> Outcome<'static> {
 
 fn turn(cx: &Context<'_>, which: Switch, on: bool) -> Outcome<'static> {
     cx.daemon.stats.watch().turn(which, on);
+    // What this client has sent behind it is done under the new rule.
+    cx.local.stats.begin_turn();
     Outcome::Done
 }
 
@@ -56,7 +58,7 @@ fn sizes(cx: &Context<'_>) -> Report {
 }
 
 /// `stats sizes_enable`, `stats sizes_disable`.
-fn track_sizes(cx: &Context<'_>, on: bool) -> Report {
+fn track_sizes(cx: &mut Context<'_>, on: bool) -> Report {
     let store = &cx.daemon.store;
     let mut report = Report::default();
     if !on {
@@ -67,7 +69,7 @@ fn track_sizes(cx: &Context<'_>, on: bool) -> Report {
     if !store.tracks_lengths() {
         cx.daemon.stats.begin_sizes();
     }
-    if store.tracks_lengths() || store.track_lengths() {
+    if store.tracks_lengths() || store.track_lengths(cx.local) {
         report.push("sizes_status", "enabled");
     } else {
         report.push("sizes_status", "error");

@@ -4,19 +4,20 @@
 //! only if it was counted. (A CAS number that a client has chosen may say otherwise; then the count is wrong by that item.)
 
 use super::arena::ItemId;
-use super::{Inner, Store};
+use super::{Inner, Local, Store};
 use crate::limits::CAS_BLOCK;
 use crate::stats::Block;
 use std::sync::atomic::Ordering;
 
 impl Store {
     /// Counts items by length from here on. False without CAS numbers, which tell the new ones from the old.
-    pub fn track_lengths(&self) -> bool {
+    pub fn track_lengths(&self, local: &mut Local) -> bool {
         let inner = &*self.inner;
         if !inner.arena.has_cas() {
             return inner.lengths_since.load(Ordering::Relaxed) != 0;
         }
-        // Taking a block makes threads throw away those they have, when their next turn begins.
+        // Taking a block makes threads throw away those they have, this one at once and the others when their next turn begins.
+        local.cas_is_latest = false;
         let since = inner.cas.fetch_add(CAS_BLOCK, Ordering::AcqRel);
         inner.lengths_since.store(since.max(1), Ordering::Relaxed);
         true
