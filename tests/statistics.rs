@@ -66,12 +66,15 @@ fn moved(before: &Rows, after: &Rows) -> Vec<(String, i64)> {
     changed.map(|(name, _)| (name.clone(), by(after, name) - by(before, name))).collect()
 }
 
+/// A request, its answer, and the rows that it moves, with by how much.
+type Step = (&'static str, &'static str, Vec<(&'static str, i64)>);
+
 #[test]
 fn each_request_moves_its_own_counters_and_no_others() {
     let server = Server::start(1);
     let mut client = server.connect();
     let stored = || vec![("cmd_set", 1), ("total_items", 1), ("curr_items", 1)];
-    let steps: Vec<(&str, &str, Vec<(&str, i64)>)> = vec![
+    let steps: Vec<Step> = vec![
         ("set a:k 0 0 1\r\n1\r\n", "STORED\r\n", stored()),
         ("get a:k\r\n", "VALUE a:k 0 1\r\n1\r\nEND\r\n", vec![("cmd_get", 1), ("get_hits", 1)]),
         ("get none\r\n", "END\r\n", vec![("cmd_get", 1), ("get_misses", 1)]),
