@@ -163,6 +163,9 @@ pub const TURN_OUTPUT_MAX: usize = 4 * TURN_INPUT_MAX;
 /// goes beyond it is finished.
 pub const TURN_COPIED_MAX: usize = 4 << 20;
 
+/// Answers of `stats` to one connection in one turn: they are put together from all threads' counters.
+pub const TURN_REPORTS_MAX: usize = 16;
+
 /// Requests (keys of a multi-key get count one each) of one connection served without a break, if `-R` does not say
 /// otherwise: short ones are work out of all proportion to their bytes. About a quarter of a millisecond.
 pub const TURN_REQUESTS_MAX: u32 = 2048;

@@ -760,6 +760,11 @@ impl Local {
         self.copied_len
     }
 
+    /// Says that something has been done for a client that took about as long as moving so many bytes would have.
+    pub fn note_work(&mut self, len: usize) {
+        self.copied_len = self.copied_len.saturating_add(len);
+    }
+
     /// A CAS number that is unique, greater than `old`, and greater than any that a client had been told when it sent what this
     /// turn serves, whichever thread told it: so that numbers order what happened, and can be fencing tokens.
     #[inline]

@@ -82,6 +82,52 @@ def has_memcacheds_rows(topic):
         return f"{len(theirs)} rows"
 
 
+def topics_are_answered_alike():
+    asked = b"".join(
+        line + b"\r\n"
+        for line in b"""stats detail dump
+stats detail
+stats detail of
+set a:b 0 0 1
+x
+stats detail on
+set a:b 0 0 1
+x
+set nopre 0 0 1
+x
+set :x 0 0 1
+x
+get a:b a:c zz :x
+get a:b
+gat 0 a:b a:d
+add a:b 0 0 1
+1
+incr a:b 1
+delete a:b
+delete a:nope
+touch :x 0
+stats detail off
+get a:b
+stats sizes
+stats sizes_enable
+stats sizes_disable
+stats sizes
+stats sizes_enable word
+stats sizes_disable
+stats nothing
+stats reset
+stats detail dump""".split(b"\n")
+    )
+    uses = b"stats detail on\r\nset a:b 0 0 1\r\nx\r\nget a:b a:c b:1 :c none\r\ngat 0 a:b\r\ndelete b:1\r\n"
+    with Daemon() as daemon, Memcached() as memcached:
+        both = (daemon, memcached)
+        equal(*(exchange(each.port, asked, b"RESET\r\nEND\r\n") for each in both), "answers")
+        equal(*(exchange(each.port, uses, b"NOT_FOUND\r\n") for each in both), "answers")
+        # They come in no particular order of memcached.
+        dumps = (exchange(each.port, b"stats detail dump\r\n", b"END\r\n") for each in both)
+        equal(*(sorted(dump.splitlines()) for dump in dumps), "prefixes")
+
+
 def exported(daemon):
     """Names of metrics that the exporter makes of a daemon's numbers."""
     port = free_port()
@@ -167,6 +213,7 @@ run(
         ("stats settings has memcached's rows", lambda: has_memcacheds_rows(" settings")),
         ("stats items has memcached's rows", lambda: has_memcacheds_rows(" items")),
         ("stats slabs has memcached's rows", lambda: has_memcacheds_rows(" slabs")),
+        ("stats detail, sizes, reset: memcached's answers", topics_are_answered_alike),
         ("memcached_exporter: the same metrics of both", exporter_makes_the_same_of_both),
         ("stats: want of descriptors", want_of_descriptors_is_told),
         ("promtool: check metrics", promtool_accepts_the_metrics),
