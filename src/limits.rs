@@ -264,7 +264,7 @@ pub const UDP_REPLY_LEN_MAX: usize = UDP_BURST_MAX as usize;
 pub const UDP_SOURCES: usize = 4096;
 
 /// Uses of keys for each that is looked at, about, to find the hot ones.
-pub const HOTKEYS_SAMPLE: u64 = 128;
+pub const HOTKEYS_SAMPLE: u64 = 256;
 
 /// Keys that each thread keeps a count of for that.
 pub const HOTKEYS_KEPT: usize = 128;

@@ -304,7 +304,8 @@ impl Default for Watch {
     fn default() -> Self {
         Self {
             hotkeys: AtomicBool::new(true),
-            latency: AtomicBool::new(true),
+            // What it costs, a reading of the clock for each client's answers, is for who wants to know.
+            latency: AtomicBool::new(false),
             detail: AtomicBool::new(false),
             delimiter: AtomicU8::new(b':'),
             generation: AtomicU64::new(0),

@@ -115,6 +115,7 @@ impl Bound {
             store.populate();
         }
         let stats = Registry::default();
+        stats.watch().turn(Switch::Latency, !settings.metrics.is_empty());
         if let Some(delimiter) = settings.detail {
             stats.watch().set_delimiter(delimiter);
             stats.watch().turn(Switch::Detail, true);

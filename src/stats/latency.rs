@@ -11,6 +11,9 @@
 //! the requests before it, of the same client and of others whose turn came first, and it has not what the network takes. Answers of one
 //! connection that leave together have the same time, so there is one reading of the clock for all of them.
 //!
+//! Off by default, on with `--metrics`. Measured here, where a reading of the clock takes some 70 ns: 1 to 2 % of a worker's time, with one
+//! request in a packet as with 16.
+//!
 //! Which requests: those that the counter of the same name counts, so that the two agree: `get` is `cmd_get`, `set` is `cmd_set`, `touch` is
 //! `cmd_touch` (so gat is a get and a touch), and the other three are hits and misses. The rest (version, stats, ...) is not timed, and
 //! neither are datagrams.
