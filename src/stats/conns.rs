@@ -135,3 +135,31 @@ impl Registry {
         (rows.into_iter().map(row).collect(), untold)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::Ipv6Addr;
+
+    #[test]
+    fn no_more_connections_are_told_of_than_may_be_and_the_rest_are_counted() {
+        let registry = Registry::default();
+        let (a, b) = (registry.register(), registry.register());
+        let place = Endpoint::Tcp((Ipv6Addr::LOCALHOST, 1).into());
+        let tracked: Vec<_> = (0..CONNS_TOLD_MAX)
+            .map(|n| {
+                let fd = i32::try_from(n).unwrap();
+                let block = if n % 2 == 0 { &a } else { &b };
+                block.conns.add(fd, place.clone(), Some(Endpoint::Unix(None)), 7)
+            })
+            .collect();
+        assert_eq!((registry.conns().0.len(), registry.conns().1), (CONNS_TOLD_MAX, 0));
+        let listener = b.conns.add(1_000_000, Endpoint::Unix(Some("/run/socket".into())), None, 3);
+        assert_eq!((registry.conns().0.len(), registry.conns().1), (CONNS_TOLD_MAX, 1));
+        tracked.iter().enumerate().for_each(|(n, one)| if n % 2 == 0 { &a } else { &b }.conns.remove(one));
+        listener.note(ConnState::Closing, 9);
+        let (rows, untold) = registry.conns();
+        assert_eq!((rows.len(), untold, rows[0].state, rows[0].secs), (1, 0, "conn_closing", 9));
+        assert_eq!((rows[0].addr.to_string(), place.to_string()), ("unix:/run/socket".into(), "tcp6:[::1]:1".into()));
+    }
+}
