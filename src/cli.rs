@@ -14,6 +14,7 @@ pub use flags::parse;
 
 use crate::clock::Clock;
 use crate::command::Daemon;
+use crate::limits::{DESCRIPTORS_OF_OURS, DESCRIPTORS_PER_THREAD};
 use crate::server::{self, Running, signals::StopSignals};
 use crate::settings::Settings;
 use crate::sys::process::{self, Identity};
@@ -196,12 +197,6 @@ const EXIT_USAGE: u8 = 64;
 
 /// The system refused (EX_OSERR).
 const EXIT_OS: u8 = 71;
-
-/// Descriptors that are not connections: standard streams, listeners, polls, signals, and some to spare.
-const DESCRIPTORS_OF_OURS: usize = 64;
-
-/// A poll and a waker.
-const DESCRIPTORS_PER_THREAD: usize = 2;
 
 #[cfg(test)]
 mod tests {

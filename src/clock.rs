@@ -75,10 +75,23 @@ impl Clock {
     /// The time now.
     #[must_use]
     pub fn now(&self) -> Now {
-        let elapsed_ms = match &self.source {
-            Source::System(start) => u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX),
-            Source::Manual(hand) => hand.load(Ordering::Relaxed),
-        };
+        self.at(self.nanos())
+    }
+
+    /// Nanoseconds since the start: for measuring how long something takes.
+    #[inline]
+    #[must_use]
+    pub fn nanos(&self) -> u64 {
+        match &self.source {
+            Source::System(start) => u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX),
+            Source::Manual(hand) => hand.load(Ordering::Relaxed).saturating_mul(1_000_000),
+        }
+    }
+
+    /// The time so many nanoseconds after the start.
+    #[must_use]
+    pub fn at(&self, nanos: u64) -> Now {
+        let elapsed_ms = nanos / 1_000_000;
         let quarters = elapsed_ms.saturating_mul(u64::from(Tick::PER_SEC));
         let tick = |ticks: u64| Tick(u32::try_from(ticks + u64::from(Tick::START.0)).unwrap_or(u32::MAX));
         Now {

@@ -15,7 +15,8 @@
 //!                     one store, locked by the bucket of its index
 //! ```
 //!
-//! Beside them: the maintainer, which does what no client waits for (`maintain`), and with `-U` a thread for datagrams.
+//! Beside them: the maintainer, which does what no client waits for (`maintain`), with `-U` a thread for datagrams, and with `--metrics`
+//! one for Prometheus.
 //!
 //! Any worker serves any key. Nothing is handed from worker to worker, and there is no lock that all operations take.
 //!

@@ -163,6 +163,9 @@ pub const TURN_OUTPUT_MAX: usize = 4 * TURN_INPUT_MAX;
 /// goes beyond it is finished.
 pub const TURN_COPIED_MAX: usize = 4 << 20;
 
+/// Answers of `stats` to one connection in one turn: they are put together from all threads' counters.
+pub const TURN_REPORTS_MAX: usize = 16;
+
 /// Requests (keys of a multi-key get count one each) of one connection served without a break, if `-R` does not say
 /// otherwise: short ones are work out of all proportion to their bytes. About a quarter of a millisecond.
 pub const TURN_REQUESTS_MAX: u32 = 2048;
@@ -271,6 +274,39 @@ pub const UDP_REPLY_LEN_MAX: usize = UDP_BURST_MAX as usize;
 
 /// Sources of datagrams that are told apart, more or less.
 pub const UDP_SOURCES: usize = 4096;
+
+/// Uses of keys for each that is looked at, about, to find the hot ones.
+pub const HOTKEYS_SAMPLE: u64 = 256;
+
+/// Keys that each thread keeps a count of for that.
+pub const HOTKEYS_KEPT: usize = 128;
+
+/// Hot keys that are told, at most.
+pub const HOTKEYS_TOLD: usize = 32;
+
+/// Seconds in which what has been seen of keys comes to count half.
+pub const HOTKEYS_HALF_LIFE_SECS: u32 = 60;
+
+/// Prefixes of keys that `stats detail` tells apart, at most (memcached's bound).
+pub const PREFIXES_MAX: usize = 1 << 16;
+
+/// Connections that `stats conns` tells of, at most.
+pub const CONNS_TOLD_MAX: usize = 4096;
+
+/// Sockets of clients that ask for metrics, at most: the one that has waited longest makes room.
+pub const METRICS_CONNS_MAX: usize = 16;
+
+/// Bytes of a request for metrics, at most.
+pub const METRICS_REQUEST_LEN_MAX: usize = 8 << 10;
+
+/// Seconds such a client may take from connecting to having its answer.
+pub const METRICS_SECS_MAX: u64 = 5;
+
+/// Descriptors that are not connections: standard streams, listeners, polls, signals, clients that ask for metrics, and some to spare.
+pub const DESCRIPTORS_OF_OURS: usize = 64;
+
+/// Descriptors of a worker: a poll and a waker.
+pub const DESCRIPTORS_PER_THREAD: usize = 2;
 
 /// Most worker threads.
 pub const THREADS_MAX: usize = 1024;

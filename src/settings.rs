@@ -66,6 +66,12 @@ pub struct Settings {
     pub sasl: bool,
     /// `-U`: where to answer datagrams.
     pub udp: Vec<SocketAddr>,
+    /// `--metrics`: where Prometheus is told numbers.
+    pub metrics: Vec<SocketAddr>,
+    /// `-D`: uses of keys are counted by prefix, up to this byte.
+    pub detail: Option<u8>,
+    /// `-o track_sizes`: items are counted by length.
+    pub track_sizes: bool,
     /// `-Y`: the file of users who may use the daemon; everybody may if there is none.
     pub auth_file: Option<PathBuf>,
     /// `-Z` and what `-o` has of it.
@@ -156,6 +162,9 @@ impl Default for Settings {
             idle_timeout: None,
             sasl: false,
             udp: Vec::new(),
+            metrics: Vec::new(),
+            detail: None,
+            track_sizes: false,
             auth_file: None,
             tls: TlsSettings::default(),
             listen_tls: HashMap::new(),

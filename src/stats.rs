@@ -2,10 +2,30 @@
 //!
 //! A block has **one writer**, its thread, so adding is a plain load and store; readers may be anybody. `stats reset`
 //! therefore does not write to the blocks: it remembers their sums, and later sums are given less those.
+//!
+//! In a block, beside plain counters: how long requests take (`latency.rs`), which keys are asked for most (`hotkeys.rs`) and under
+//! which prefixes (`prefixes.rs`), which connections there are (`conns.rs`), how long items are (`sizes.rs`). What can be switched is in
+//! [`Watch`], which all blocks share.
+
+mod conns;
+mod hotkeys;
+mod latency;
+mod prefixes;
+mod sizes;
+
+pub use conns::{ConnRow, ConnState, Endpoint, Tracked};
+pub use hotkeys::{HotKey, HotKeys, KeyUse};
+pub use latency::{BUCKETS, Served, TIMED, Timing, bucket_end_ns};
+pub use prefixes::PrefixRow;
 
 use crate::limits::CLASSES_MAX;
+use conns::ConnTable;
 use crossbeam_utils::CachePadded;
-use std::sync::atomic::{AtomicU64, Ordering};
+use hotkeys::Sampler;
+use latency::Latency;
+use prefixes::Prefixes;
+use sizes::SizeCounts;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// A counter with one writer. Statistical only: no other memory is published by it, so relaxed throughout.
@@ -25,8 +45,15 @@ impl Counter {
         self.0.store(self.0.load(Ordering::Relaxed).wrapping_sub(n), Ordering::Relaxed);
     }
 
+    /// Writes `n` over it; as [`Counter::add`], for the block's own thread only.
+    #[inline]
+    pub fn set(&self, n: u64) {
+        self.0.store(n, Ordering::Relaxed);
+    }
+
     /// The value now.
     #[must_use]
+    #[inline]
     pub fn value(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
     }
@@ -38,8 +65,16 @@ macro_rules! counters {
         #[derive(Debug, Default)]
         pub struct Block {
             $($(#[$doc])* pub $name: Counter,)*
-            /// Hits by class and queue.
-            pub hits: ClassHits,
+            /// What is counted class by class.
+            pub classes: ClassCounters,
+            /// How long requests take.
+            pub latency: Latency,
+            /// Connections of this thread, listeners among them.
+            pub conns: ConnTable,
+            /// How long items are, while somebody wants to know.
+            pub sizes: SizeCounts,
+            sampler: Sampler,
+            watch: Arc<Watch>,
         }
 
         /// Sums of all blocks at one moment; each value true for some moment during the summing.
@@ -72,7 +107,7 @@ counters! {
     cmd_flush: count,
     /// touch, gat and gats.
     cmd_touch: count,
-    /// Meta requests.
+    /// me, as memcached counts it; the others are counted by what they do.
     cmd_meta: count,
     /// Keys found.
     get_hits: count,
@@ -132,8 +167,24 @@ counters! {
     rejected_connections: count,
     /// Connections open now.
     curr_connections: gauge,
-    /// Bytes of buffers that connections own now.
+    /// Buffers of input that there are now: connections' that hold unserved input, and a scratch for each worker.
+    read_buf_count: gauge,
+    /// Bytes of those.
     read_buf_bytes: gauge,
+    /// Bytes of spare ones.
+    read_buf_bytes_free: gauge,
+    /// Connections that have not taken their answers.
+    response_obj_count: gauge,
+    /// Bytes of buffers of those answers.
+    response_obj_bytes: gauge,
+    /// Times that accepting had to stop for a while.
+    listen_disabled_num: count,
+    /// Microseconds that it has been stopped for.
+    time_in_listen_disabled_us: count,
+    /// 1 while it is.
+    listen_disabled: gauge,
+    /// Rounds of the maintainer.
+    lru_maintainer_juggles: count,
     /// Bytes of items (header, key, value) now.
     bytes: gauge,
     /// Items now.
@@ -182,32 +233,158 @@ counters! {
     slabs_moved: count,
 }
 
-/// Hits of one thread by class and queue, HOT first.
+/// Counters of one thread by class: hits by queue, HOT first, then what [`ClassEvent`] names.
 #[derive(Debug)]
-pub struct ClassHits(Box<[[Counter; QUEUES]]>);
+pub struct ClassCounters(Box<[[Counter; CLASS_COUNTERS]]>);
 
 /// HOT, WARM, COLD, TEMP.
 pub const QUEUES: usize = 4;
 
-impl Default for ClassHits {
+/// What happens to items of a class beside being read: memcached's names, in the order of `stats slabs`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClassEvent {
+    /// A value was to be stored.
+    Set = QUEUES as isize,
+    /// An item was deleted.
+    DeleteHit,
+    /// A number was counted up.
+    IncrHit,
+    /// A number was counted down.
+    DecrHit,
+    /// An item was replaced because it had the CAS number.
+    CasHit,
+    /// An item was not replaced because it had another.
+    CasBadval,
+    /// An item was given a new lifetime.
+    TouchHit,
+}
+
+/// Counters of a class.
+pub const CLASS_COUNTERS: usize = ClassEvent::TouchHit as usize + 1;
+
+impl Default for ClassCounters {
     fn default() -> Self {
         Self((0..=CLASSES_MAX).map(|_| Default::default()).collect())
     }
 }
 
-impl ClassHits {
-    /// Counts a hit.
+impl ClassCounters {
+    /// Counts a hit in a queue.
     #[inline]
-    pub fn add(&self, class: u8, queue: usize) {
+    pub fn hit(&self, class: u8, queue: usize) {
+        self.add(class, queue);
+    }
+
+    /// Counts something else.
+    #[inline]
+    pub fn note(&self, class: u8, event: ClassEvent) {
+        self.add(class, event as usize);
+    }
+
+    #[inline]
+    fn add(&self, class: u8, place: usize) {
         // A class of no such number, a queue of no such place, and nothing else, is not counted.
-        if let Some(counter) = self.0.get(usize::from(class)).and_then(|class| class.get(queue)) {
+        if let Some(counter) = self.0.get(usize::from(class)).and_then(|class| class.get(place)) {
             counter.add(1);
         }
     }
 }
 
-/// Sums of [`ClassHits`], by the number of the class.
-pub type HitSums = Vec<[u64; QUEUES]>;
+/// Sums of [`ClassCounters`], by the number of the class.
+pub type ClassSums = Vec<[u64; CLASS_COUNTERS]>;
+
+/// What can be switched while the daemon runs; all blocks look here.
+#[derive(Debug)]
+pub struct Watch {
+    hotkeys: AtomicBool,
+    latency: AtomicBool,
+    detail: AtomicBool,
+    /// What ends a prefix.
+    delimiter: AtomicU8,
+    /// Changes with each switch, so that threads need look at nothing else.
+    generation: AtomicU64,
+    prefixes: Mutex<Prefixes>,
+}
+
+impl Default for Watch {
+    fn default() -> Self {
+        Self {
+            hotkeys: AtomicBool::new(true),
+            // What it costs, a reading of the clock for each client's answers, is for who wants to know.
+            latency: AtomicBool::new(false),
+            detail: AtomicBool::new(false),
+            delimiter: AtomicU8::new(b':'),
+            generation: AtomicU64::new(0),
+            prefixes: Mutex::default(),
+        }
+    }
+}
+
+/// One of the switches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Switch {
+    /// `stats hotkeys`
+    Hotkeys,
+    /// `stats latency`
+    Latency,
+    /// `stats detail`
+    Detail,
+}
+
+impl Watch {
+    fn switch(&self, which: Switch) -> &AtomicBool {
+        match which {
+            Switch::Hotkeys => &self.hotkeys,
+            Switch::Latency => &self.latency,
+            Switch::Detail => &self.detail,
+        }
+    }
+
+    /// Whether it is on.
+    #[must_use]
+    pub fn is_on(&self, which: Switch) -> bool {
+        self.switch(which).load(Ordering::Relaxed)
+    }
+
+    /// Turns it on or off; threads see it in their next turn.
+    pub fn turn(&self, which: Switch, on: bool) {
+        self.switch(which).store(on, Ordering::Relaxed);
+        self.generation.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// What ends a prefix.
+    #[must_use]
+    pub fn delimiter(&self) -> u8 {
+        self.delimiter.load(Ordering::Relaxed)
+    }
+
+    /// Sets what ends a prefix; what has been counted stays.
+    pub fn set_delimiter(&self, delimiter: u8) {
+        self.delimiter.store(delimiter, Ordering::Relaxed);
+    }
+}
+
+impl Block {
+    /// To be called by the block's thread as its turn begins: sees what has been switched.
+    #[inline]
+    pub fn begin_turn(&self) {
+        self.sampler.begin_turn(&self.watch);
+    }
+
+    /// Says that a key has been used, at this second of the clock. Two loads and a store unless the key is one of the samples, or
+    /// all keys are looked at.
+    #[inline(always)]
+    pub fn note_key(&self, what: KeyUse, key: &[u8], now_secs: u32) {
+        self.sampler.note(&self.watch, what, key, now_secs);
+    }
+
+    /// What can be switched.
+    #[must_use]
+    #[inline]
+    pub fn watch(&self) -> &Watch {
+        &self.watch
+    }
+}
 
 /// All threads' blocks.
 #[derive(Debug, Default)]
@@ -215,13 +392,17 @@ pub struct Registry {
     blocks: Mutex<Vec<Arc<CachePadded<Block>>>>,
     /// What `stats reset` remembered.
     zero: Mutex<Totals>,
-    zero_hits: Mutex<HitSums>,
+    zero_classes: Mutex<ClassSums>,
+    zero_latency: Mutex<Timing>,
+    zero_sizes: Mutex<Vec<u64>>,
+    watch: Arc<Watch>,
 }
 
 impl Registry {
     /// A new block, to be written by one thread only.
     pub fn register(&self) -> Arc<CachePadded<Block>> {
-        let block = Arc::new(CachePadded::new(Block::default()));
+        let watch = Arc::clone(&self.watch);
+        let block = Arc::new(CachePadded::new(Block { watch, ..Block::default() }));
         self.blocks.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&block));
         block
     }
@@ -236,24 +417,33 @@ impl Registry {
     pub fn reset(&self) {
         let sums = self.sums();
         *self.zero.lock().unwrap_or_else(PoisonError::into_inner) = sums;
-        *self.zero_hits.lock().unwrap_or_else(PoisonError::into_inner) = self.hit_sums();
+        *self.zero_classes.lock().unwrap_or_else(PoisonError::into_inner) = self.class_sums();
+        self.reset_latency();
+        self.reset_hot_keys();
+        self.reset_prefixes();
     }
 
-    /// Hits by class and queue since the last [`Registry::reset`].
+    /// What can be switched.
     #[must_use]
-    pub fn hits(&self) -> HitSums {
-        let mut sums = self.hit_sums();
-        let zero = self.zero_hits.lock().unwrap_or_else(PoisonError::into_inner);
+    pub fn watch(&self) -> &Watch {
+        &self.watch
+    }
+
+    /// What has been counted by class since the last [`Registry::reset`].
+    #[must_use]
+    pub fn classes(&self) -> ClassSums {
+        let mut sums = self.class_sums();
+        let zero = self.zero_classes.lock().unwrap_or_else(PoisonError::into_inner);
         for (sum, zero) in sums.iter_mut().flatten().zip(zero.iter().flatten()) {
             *sum = sum.wrapping_sub(*zero);
         }
         sums
     }
 
-    fn hit_sums(&self) -> HitSums {
-        let mut sums = vec![[0; QUEUES]; CLASSES_MAX + 1];
+    fn class_sums(&self) -> ClassSums {
+        let mut sums = vec![[0; CLASS_COUNTERS]; CLASSES_MAX + 1];
         for block in self.blocks.lock().unwrap_or_else(PoisonError::into_inner).iter() {
-            for (sum, counter) in sums.iter_mut().flatten().zip(block.hits.0.iter().flatten()) {
+            for (sum, counter) in sums.iter_mut().flatten().zip(block.classes.0.iter().flatten()) {
                 *sum += counter.value();
             }
         }

@@ -23,6 +23,7 @@ pub(super) fn extended(list: &str, settings: &mut Settings, warnings: &mut Vec<S
             Some((name, typed)) if tls_option(name, typed, &mut settings.tls)? => {}
             None if tls_switch(item, &mut settings.tls) => {}
             None if background_switch(item, &mut settings.background) => {}
+            None if item == "track_sizes" => settings.track_sizes = true,
             None if item == "no_lru_maintainer" => settings.lru = LruMode::Flat,
             None if item == "no_modern" => {
                 (settings.lru, settings.maxconns_fast) = (LruMode::Flat, false);

@@ -99,6 +99,13 @@ pub(super) struct Flags {
     /// Serve TCP with TLS, with the certificate and the key that -o ssl_chain_cert and ssl_key name
     #[arg(short = 'Z', long)]
     enable_ssl: bool,
+    /// Count uses of keys by prefix, up to this character, from the start (`stats detail`) [default: off, and ':']
+    #[arg(short = 'D', value_name = "CHAR")]
+    stat_delimiter: Option<String>,
+    /// Address, host or host:port, that tells Prometheus numbers by HTTP at /metrics (ours); the port is 9150 if none is named
+    /// [default: none]
+    #[arg(long, value_name = "ADDR")]
+    metrics: Option<String>,
     /// User to run as, if started by root [default: nobody]
     #[arg(short, long, value_name = "USER")]
     user: Option<String>,
@@ -109,7 +116,7 @@ pub(super) struct Flags {
     /// warm_lru_pct=PERCENT, hot_max_factor=FACTOR, warm_max_factor=FACTOR, temporary_ttl=SECONDS, lru_maintainer,
     /// no_lru_maintainer, slab_reassign, no_slab_reassign, slab_automove=0|1|2, no_slab_automove, slab_automove_ratio=RATIO,
     /// slab_automove_window=ROUNDS, slab_chunk_max=KB, slab_sizes=BYTES-BYTES-..., lru_crawler, no_lru_crawler,
-    /// lru_crawler_sleep=MICROSECONDS, lru_crawler_tocrawl=ITEMS, ssl_chain_cert=FILE, ssl_key=FILE, ssl_keyformat=1|2,
+    /// lru_crawler_sleep=MICROSECONDS, lru_crawler_tocrawl=ITEMS, track_sizes, ssl_chain_cert=FILE, ssl_key=FILE, ssl_keyformat=1|2,
     /// ssl_verify_mode=0|1|2|3, ssl_ca_cert=FILE, ssl_ciphers=NAMES, ssl_min_version=0|1|2|3, ssl_session_cache, ssl_wbuf_size=KB,
     /// ssl_kernel_tls, maxconns_fast, no_maxconns_fast, modern, no_modern, and memcached's others, which have no effect
     #[arg(short = 'o', long, value_name = "LIST")]
@@ -145,6 +152,7 @@ pub(super) fn settings_of(flags: &Flags) -> Result<(Settings, Vec<String>), Stri
     (settings.tls.is_on, settings.listen_tls) = (flags.enable_ssl, tcp.tls);
     logins(flags, &mut settings)?;
     settings.unix_socket = unix_socket(flags)?;
+    watching(flags, &mut settings)?;
     if settings.listen.is_empty() && settings.unix_socket.is_none() {
         return Err(bad("-p/--port", &flags.port, "without TCP there must be a unix socket (-s)"));
     }
@@ -185,6 +193,21 @@ pub(super) fn settings_of(flags: &Flags) -> Result<(Settings, Vec<String>), Stri
     check_chunk_max(&settings)?;
     Ok((settings, warnings))
 }
+
+/// `-D` and `--metrics`.
+fn watching(flags: &Flags, settings: &mut Settings) -> Result<(), String> {
+    if let Some(typed) = &flags.stat_delimiter {
+        let delimiter = typed.bytes().next().filter(|byte| typed.len() == 1 && byte.is_ascii_graphic());
+        settings.detail = Some(delimiter.ok_or_else(|| bad("-D", typed, "must be one character that a key may have"))?);
+    }
+    if let Some(place) = &flags.metrics {
+        settings.metrics = resolve("--metrics", place, METRICS_PORT)?;
+    }
+    Ok(())
+}
+
+/// The port that exporters of memcached's numbers have.
+const METRICS_PORT: u16 = 9150;
 
 /// `-m` and `-I`, which bound each other.
 fn lengths(flags: &Flags, warnings: &mut Vec<String>) -> Result<(u64, usize), String> {
@@ -266,7 +289,7 @@ fn places(flags: &Flags, kind: Port) -> Result<Places, String> {
             places.ipv6_optional = true;
             vec![(Ipv4Addr::UNSPECIFIED, port).into(), (Ipv6Addr::UNSPECIFIED, port).into()]
         } else {
-            resolve(place, port)?
+            resolve(LISTEN, place, port)?
         };
         for addr in addrs {
             if !places.addrs.contains(&addr) {
@@ -372,24 +395,25 @@ fn logins(flags: &Flags, settings: &mut Settings) -> Result<(), String> {
 /// memcached's name for the file of users of `-S`.
 const PASSWORD_FILE: &str = "MEMCACHED_SASL_PWDB";
 
+const LISTEN: &str = "-l/--listen";
+
 /// One place of `-l`: `host`, `host:port`, a bare IPv6 address, `[v6]`, `[v6]:port`.
-fn resolve(place: &str, port: u16) -> Result<Vec<SocketAddr>, String> {
-    const OPTION: &str = "-l/--listen";
+fn resolve(option: &str, place: &str, port: u16) -> Result<Vec<SocketAddr>, String> {
     let whole = place.strip_prefix('[').and_then(|inside| inside.strip_suffix(']')).unwrap_or(place);
     if let Ok(ip) = whole.parse::<IpAddr>() {
         return Ok(vec![(ip, port).into()]);
     }
     let (host, port) = match place.rsplit_once(':') {
-        Some((host, typed)) => (host, number(&format!("{OPTION} {place}"), typed, 1, u16::MAX)?),
+        Some((host, typed)) => (host, number(&format!("{option} {place}"), typed, 1, u16::MAX)?),
         None => (place, port),
     };
     let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
     if bare.is_empty() {
-        return Err(bad(OPTION, place, "there is no host in it"));
+        return Err(bad(option, place, "there is no host in it"));
     }
     match (bare, port).to_socket_addrs() {
         Ok(addrs) => Ok(addrs.collect()),
-        Err(_) => Err(bad(OPTION, place, "there is no such host")),
+        Err(_) => Err(bad(option, place, "there is no such host")),
     }
 }
 
@@ -480,13 +504,16 @@ mod tests {
             tune(&mut settings.background);
             settings
         };
-        let table: [(&str, Settings); 34] = [
+        let table: [(&str, Settings); 37] = [
             ("-B auto", base.clone()),
             ("-B ascii", Settings { protocol: Protocol::Ascii, ..base.clone() }),
             ("--protocol=binary", Settings { protocol: Protocol::Binary, ..base.clone() }),
             ("-m 100", Settings { memory_len: 100 << 20, ..base.clone() }),
             ("--memory-limit=3", Settings { memory_len: MEMORY_LEN_MIN, ..base.clone() }),
             ("-M", Settings { evict: false, ..base.clone() }),
+            ("-D / -o track_sizes", Settings { detail: Some(b'/'), track_sizes: true, ..base.clone() }),
+            ("--metrics 127.0.0.1", Settings { metrics: addrs(&["127.0.0.1:9150"]), ..base.clone() }),
+            ("--metrics [::1]:99", Settings { metrics: addrs(&["[::1]:99"]), ..base.clone() }),
             ("-c 5", Settings { conn_limit: 5, ..base.clone() }),
             ("-t 3", Settings { threads: 3, ..base.clone() }),
             ("-R 20", Settings { reqs_per_event: Some(20), ..base.clone() }),
@@ -625,6 +652,9 @@ mod tests {
             ("-p 65536", "-p/--port: '65536'"),
             ("-p -2", "-p/--port: '-2'"),
             ("-p 0", "-p/--port: '0'"),
+            ("-D ::", "-D: '::' must be one character"),
+            ("--metrics :9", "--metrics: ':9' there is no host"),
+            ("--metrics 127.0.0.1:0", "--metrics 127.0.0.1:0: '0'"),
             ("-U 70000", "-U/--udp-port: '70000'"),
             ("-U 11211 -Y users", "-U/--udp-port: '11211' cannot be where clients must log in"),
             ("-S", "-S/--enable-sasl: needs a file of users"),

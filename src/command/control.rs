@@ -1,7 +1,7 @@
 //! The administrator's knobs: what is asked of the maintainer, how much memory there may be, and that certificates be read again.
 
 use super::{Context, MaintainCommand, Outcome, WireError};
-use crate::limits::MEMORY_LEN_MIN;
+use crate::limits::{MEMORY_LEN_MIN, TURN_COPIED_MAX};
 use crate::settings::Background;
 use crate::store::{ClassSet, CrawlRefused, ReassignRefused};
 use crate::tls::TlsError;
@@ -81,7 +81,7 @@ const MEMORY_MB_MAX: u64 = 1_000_000_000;
 pub(super) fn refresh_certs(cx: &mut Context<'_>) -> Outcome<'static> {
     let Some(tls) = &cx.daemon.tls else { return Outcome::Refused(WireError::TlsDisabled) };
     // A key takes its time to be read: one for each turn of a client.
-    cx.local.end_turn();
+    cx.local.note_work(TURN_COPIED_MAX);
     match tls.reload(cx.now.tick) {
         Ok(()) => Outcome::Done,
         Err(why) => {

@@ -4,10 +4,11 @@
 //! encodes them there and then.
 
 use super::{
-    Command, Context, Count, Direction, Initial, LruCommand, Outcome, StatsTopic, StoreRequest, StoreTerms, StoreVerb,
-    WireError, arithmetic, control, meta, report,
+    Command, Context, Count, Direction, Initial, LruCommand, Outcome, StoreRequest, StoreTerms, StoreVerb, WireError,
+    arithmetic, control, meta, observe,
 };
 use crate::settings::LruTuning;
+use crate::stats::{ClassEvent, KeyUse};
 use crate::store::{Condition, Deadline, Draft, Hash, Leased, Lifetimes, Refused, Reservation, Side, Stored, Terms};
 use arrayvec::ArrayVec;
 use log::LevelFilter;
@@ -50,7 +51,21 @@ pub fn get<R>(cx: &mut Context<'_>, key: (Hash, &[u8]), touch: Option<i64>, with
     } else {
         if hit { &stats.get_hits } else { &stats.get_misses }.add(1);
     }
+    note_key(cx, key.1, KeyUse::Get { hit });
     result
+}
+
+/// Says that a key has been used.
+#[inline(always)]
+pub(super) fn note_key(cx: &Context<'_>, key: &[u8], what: KeyUse) {
+    cx.local.stats.note_key(what, key, cx.now.tick.secs());
+}
+
+/// Counts a storage request whose data arrived whole, by the class of its item as well.
+#[inline(always)]
+fn note_set(cx: &Context<'_>, key: &[u8]) {
+    cx.local.stats.classes.note(cx.local.last_class(), ClassEvent::Set);
+    note_key(cx, key, KeyUse::Set);
 }
 
 /// Gives an item a new lifetime, and hands it on as a hit, under its lock: a touch, and no get.
@@ -64,6 +79,7 @@ pub fn touch<R>(cx: &mut Context<'_>, key: (Hash, &[u8]), exptime: i64, with: im
     let stats = &cx.local.stats;
     stats.cmd_touch.add(1);
     if hit { &stats.touch_hits } else { &stats.touch_misses }.add(1);
+    note_key(cx, key.1, KeyUse::Other);
     result
 }
 
@@ -109,7 +125,10 @@ fn tell(
     stored: Result<Stored, Refused>,
 ) -> Outcome<'static> {
     match stored {
-        Ok(stored) => told(cx, request.verb, stored),
+        Ok(stored) => {
+            note_set(cx, request.key);
+            told(cx, request.verb, stored)
+        }
         Err(refused) => {
             let error = refuse(cx, hash, request, refused);
             refusal(request.verb, error)
@@ -190,6 +209,8 @@ pub fn finish_store(
     terms: &StoreTerms,
 ) -> Outcome<'static> {
     cx.local.stats.cmd_set.add(1);
+    let mut reservation = reservation;
+    let key = reservation.key();
     let stored = match plan(verb) {
         Plan::Put(condition) => cx.daemon.store.commit(cx.local, reservation, condition, cx.now),
         Plan::Extend(side) => {
@@ -198,7 +219,10 @@ pub fn finish_store(
         }
     };
     match stored {
-        Ok(stored) => told(cx, verb, stored),
+        Ok(stored) => {
+            note_set(cx, &key);
+            told(cx, verb, stored)
+        }
         Err(refused) => refusal(verb, count_refusal(cx, refused)),
     }
 }
@@ -228,10 +252,16 @@ fn draft<'k>(cx: &Context<'_>, hash: Hash, request: StoreRequest<'k>, terms: &St
 
 fn told(cx: &Context<'_>, verb: StoreVerb, stored: Stored) -> Outcome<'static> {
     if let StoreVerb::Cas(_) | StoreVerb::CasOrStale(_) = verb {
-        let stats = &cx.local.stats;
+        let (stats, class) = (&cx.local.stats, cx.local.last_class());
         match stored {
-            Stored::Stored | Stored::StoredStale => stats.cas_hits.add(1),
-            Stored::Exists => stats.cas_badval.add(1),
+            Stored::Stored | Stored::StoredStale => {
+                stats.cas_hits.add(1);
+                stats.classes.note(class, ClassEvent::CasHit);
+            }
+            Stored::Exists => {
+                stats.cas_badval.add(1);
+                stats.classes.note(class, ClassEvent::CasBadval);
+            }
             Stored::NotStored | Stored::NotFound => stats.cas_misses.add(1),
         }
     }
@@ -289,7 +319,7 @@ fn rare(cx: &mut Context<'_>, hash: Hash, command: Command<'_>) -> Outcome<'stat
         Command::Noop => Outcome::Noop,
         Command::Version => Outcome::Version,
         Command::Verbosity { level } => verbosity(level),
-        Command::Stats(topic) => stats(cx, topic),
+        Command::Stats(topic) => observe::stats(cx, topic),
         Command::Lru(change) => lru(cx, change),
         Command::Maintain(command) => control::maintain(cx, command),
         Command::MemoryLimit { mb } => control::memory_limit(cx, mb),
@@ -316,6 +346,7 @@ fn lease<R>(cx: &mut Context<'_>, key: (Hash, &[u8]), with: impl FnOnce(Outcome<
     let stats = &cx.local.stats;
     stats.cmd_get.add(1);
     if hit { &stats.get_hits } else { &stats.get_misses }.add(1);
+    note_key(cx, key.1, KeyUse::Get { hit });
     result.unwrap_or_else(|refused| {
         let error = count_refusal(cx, refused);
         with.take().expect("told once")(Outcome::Refused(error))
@@ -330,9 +361,11 @@ pub fn delete(cx: &mut Context<'_>, key: (Hash, &[u8]), compare: Option<u64>) ->
         None => Stored::NotFound,
         Some(_) => cx.daemon.store.remove(cx.local, key, compare, cx.now),
     };
+    note_key(cx, key.1, KeyUse::Delete);
     match removed {
         Stored::Stored | Stored::StoredStale => {
             cx.local.stats.delete_hits.add(1);
+            cx.local.stats.classes.note(cx.local.last_class(), ClassEvent::DeleteHit);
             Outcome::Deleted
         }
         Stored::Exists => Outcome::Exists,
@@ -410,12 +443,16 @@ pub(super) fn add(
         Ok((digits, counted.number()))
     })?;
     let stats = &cx.local.stats;
-    let (hits, misses) = match direction {
-        Direction::Up => (&stats.incr_hits, &stats.incr_misses),
-        Direction::Down => (&stats.decr_hits, &stats.decr_misses),
+    let (hits, misses, event) = match direction {
+        Direction::Up => (&stats.incr_hits, &stats.incr_misses, ClassEvent::IncrHit),
+        Direction::Down => (&stats.decr_hits, &stats.decr_misses, ClassEvent::DecrHit),
     };
+    note_key(cx, key.1, KeyUse::Other);
     match counted {
-        Some(_) => hits.add(1),
+        Some(_) => {
+            hits.add(1);
+            stats.classes.note(cx.local.last_class(), event);
+        }
         None => misses.add(u64::from(initial.is_none())),
     }
     Ok(counted)
@@ -466,18 +503,4 @@ fn lru(cx: &Context<'_>, change: LruCommand) -> Outcome<'static> {
         }
     }
     Outcome::Done
-}
-
-fn stats(cx: &Context<'_>, topic: StatsTopic) -> Outcome<'static> {
-    match topic {
-        StatsTopic::General => Outcome::Report(report::general(cx)),
-        StatsTopic::Settings => Outcome::Report(report::settings(cx)),
-        StatsTopic::Items => Outcome::Report(report::items(cx)),
-        StatsTopic::Slabs => Outcome::Report(report::slabs(cx)),
-        StatsTopic::Reset => {
-            cx.daemon.stats.reset();
-            cx.daemon.store.reset_class_counts();
-            Outcome::Reset
-        }
-    }
 }

@@ -3,8 +3,9 @@
 //! Each of them is a set of conditions and changes rather than a verb: its flags say which. What is the protocol's alone (which
 //! flags were asked to be told, in which order) is not here; what must happen in order is in [`Lifetimes`].
 
-use super::execute::{NotCounted, add, count_refusal, refused_count};
+use super::execute::{NotCounted, add, count_refusal, note_key, refused_count};
 use super::{Context, Count, Direction, Initial, WireError};
+use crate::stats::{ClassEvent, KeyUse};
 use crate::store::{Deadline, Draft, Hash, Invalidation, Lifetimes, Marks, MetaView, Reading, Receipt, Step, Stored};
 
 /// One meta command without its key. (`ms` is a [`StoreRequest`](super::StoreRequest) with [`StoreTerms`].)
@@ -150,7 +151,7 @@ fn read<R>(cx: &mut Context<'_>, key: (Hash, &[u8]), get: &MetaGet, with: impl F
         }
         None => with(MetaOutcome::Miss),
     });
-    count_read(cx, get, hit);
+    count_read(cx, key.1, get, hit);
     result
 }
 
@@ -167,7 +168,7 @@ fn read_or_make<R>(
             view.map(|view| with.take().expect("told once")(MetaOutcome::Hit(view)))
         });
         if let Some(result) = found {
-            count_read(cx, get, true);
+            count_read(cx, key.1, get, true);
             return result;
         }
         let made = cx.daemon.store.vivify(cx.local, key, cx.now, &reading, (get.cas, marks));
@@ -180,14 +181,15 @@ fn read_or_make<R>(
                 MetaOutcome::Miss
             }
         };
-        count_read(cx, get, matches!(outcome, MetaOutcome::Hit(_)));
+        count_read(cx, key.1, get, matches!(outcome, MetaOutcome::Hit(_)));
         return with.take().expect("told once")(outcome);
     }
 }
 
 /// As memcached counts: a hit that gets a new lifetime is a touch and no get.
 #[inline]
-fn count_read(cx: &Context<'_>, get: &MetaGet, hit: bool) {
+fn count_read(cx: &Context<'_>, key: &[u8], get: &MetaGet, hit: bool) {
+    note_key(cx, key, KeyUse::Get { hit });
     let stats = &cx.local.stats;
     if hit && get.lifetimes.touches() {
         stats.cmd_touch.add(1);
@@ -222,6 +224,7 @@ fn remove(cx: &mut Context<'_>, key: (Hash, &[u8]), delete: &MetaDelete) -> Meta
     } else {
         Ok(store.remove(cx.local, key, compare, cx.now))
     };
+    note_key(cx, key.1, KeyUse::Delete);
     let stats = &cx.local.stats;
     match removed {
         Ok(Stored::Exists) => {
@@ -235,6 +238,7 @@ fn remove(cx: &mut Context<'_>, key: (Hash, &[u8]), delete: &MetaDelete) -> Meta
         Ok(_) => {
             if !leaves {
                 stats.delete_hits.add(1);
+                stats.classes.note(cx.local.last_class(), ClassEvent::DeleteHit);
             }
             MetaOutcome::Done
         }

@@ -6,7 +6,9 @@
 pub mod arithmetic;
 pub mod control;
 pub mod execute;
+pub mod exposition;
 pub mod meta;
+pub mod observe;
 pub mod report;
 
 pub use crate::settings::{Automove, LruMode, Protocol};
@@ -195,6 +197,38 @@ pub enum StatsTopic {
     Slabs,
     /// `stats reset`
     Reset,
+    /// `stats sizes`
+    Sizes,
+    /// `stats sizes_enable`, `stats sizes_disable`
+    TrackSizes(bool),
+    /// `stats conns`
+    Conns,
+    /// `stats detail`; none: a word that it does not know, or not one.
+    Detail(Option<DetailCommand>),
+    /// `stats latency`
+    Latency(Watching),
+    /// `stats hotkeys`
+    Hotkeys(Watching),
+}
+
+/// `stats detail ...`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DetailCommand {
+    /// Count uses by prefix, or do not.
+    Turn(bool),
+    /// Tell what has been counted.
+    Dump,
+}
+
+/// What can be asked of what is watched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Watching {
+    /// What has been seen.
+    Tell,
+    /// To begin, or to stop.
+    Turn(bool),
+    /// To forget what has been seen.
+    Reset,
 }
 
 /// Which way to count.
@@ -355,6 +389,10 @@ pub enum Outcome<'a> {
     Version,
     /// Numbers, by name.
     Report(Report),
+    /// A line, with nothing behind it: how memcached answers `stats sizes_enable`.
+    Rows(Report),
+    /// Uses by prefix, a line each.
+    Prefixes(Vec<u8>),
     /// Refused: by the parser, or by the store.
     Refused(WireError),
     /// No answer: close the connection (after what is already owed has been written).
@@ -390,6 +428,8 @@ pub enum WireError {
     BadDeleteUsage,
     /// A value that is not followed by its terminator.
     BadDataChunk,
+    /// stats detail with words it does not take.
+    BadDetailUsage,
     /// incr, decr of a value that is no number.
     NonNumericValue,
     /// Larger than `-I`, or than any chunk.

@@ -1,17 +1,33 @@
 //! Numbers, as rows with memcached's names in memcached's order.
 //!
-//! Rows of machinery that slabd does not have (or not yet) are there and zero, because dashboards and exporters ask for them by
-//! name.
+//! Rows of machinery that slabd does not have are there and say what memcached's say when nothing happens, because dashboards and
+//! exporters ask for them by name. Constant by design:
+//!
+//! | Row | Why |
+//! |---|---|
+//! | `response_obj_oom`, `read_buf_oom`, `malloc_fails` | buffers have no limit of their own that could be met: what a client may have is bounded (`limits.rs`), and a system without memory ends the daemon |
+//! | `hash_is_expanding` | the index grows a bucket at a time, as part of storing |
+//! | `unexpected_napi_ids`, `round_robin_fallback` | connections are not spread by their network queue |
+//! | `lru_bumps_dropped` | uses are noted in the item's bucket, not queued |
+//! | `tailrepairs` (items) | nothing leaks a reference |
+//! | `free_chunks_end` (slabs) | memcached's is always zero, too |
+//!
+//! What some rows mean here: `read_buf_count` and `read_buf_bytes` are buffers that connections hold for input not served yet and one scratch
+//! for each worker, `read_buf_bytes_free` what workers keep at hand; `response_obj_count` and `response_obj_bytes` are the answers that
+//! clients have not taken; `reserved_fds` are the descriptors that slabd has asked the system for beyond `-c`, not taken off it;
+//! `listen_disabled_num` counts how often accepting had to stop for want of descriptors or of a worker with room, not refusals at `-c`
+//! (`rejected_connections`); `slab_reassign_*` and `slabs_moved` are of pages that an operator, the automover or a class in need had emptied.
 
 mod tls;
 
 use super::{Context, Report, VERSION};
 use crate::clock::Tick;
-use crate::limits::TURN_REQUESTS_MAX;
+use crate::limits::{DESCRIPTORS_OF_OURS, DESCRIPTORS_PER_THREAD, TURN_REQUESTS_MAX};
 use crate::settings::{ClassSizes, LruMode, LruTuning, Protocol, Settings};
-use crate::stats::{QUEUES, Totals};
+use crate::stats::{CLASS_COUNTERS, ClassEvent, QUEUES, Switch, Totals};
 use crate::store::{ClassSummary, Footprint};
 use crate::sys::process::cpu_times;
+use log::LevelFilter;
 
 /// `stats`.
 #[must_use]
@@ -25,7 +41,7 @@ pub fn general(cx: &Context<'_>) -> Report {
     traffic(&mut report, cx, &totals);
     index(&mut report, footprint);
     background(&mut report, cx, &totals);
-    items_in_all(&mut report, &totals, footprint);
+    items_in_all(&mut report, cx, &totals, footprint);
     report
 }
 
@@ -33,7 +49,7 @@ fn process(report: &mut Report, cx: &Context<'_>) {
     let cpu = cpu_times();
     let secs = |time: std::time::Duration| format!("{}.{:06}", time.as_secs(), time.subsec_micros());
     report.push("pid", std::process::id());
-    report.push("uptime", (cx.now.tick.0 - Tick::START.0) / Tick::PER_SEC);
+    report.push("uptime", uptime_secs(cx.now.tick));
     report.push("time", cx.now.unix_secs);
     report.push("version", VERSION);
     // Clients expect a version here; memcached's names its event library, so does this.
@@ -43,18 +59,29 @@ fn process(report: &mut Report, cx: &Context<'_>) {
     report.push("rusage_system", secs(cpu.system));
 }
 
+/// Seconds that the daemon has been up.
+pub(super) fn uptime_secs(tick: Tick) -> u32 {
+    (tick.0 - Tick::START.0) / Tick::PER_SEC
+}
+
 fn connections(report: &mut Report, settings: &Settings, totals: &Totals) {
     report.push("max_connections", settings.conn_limit);
     report.push("curr_connections", totals.curr_connections);
     report.push("total_connections", totals.total_connections);
     report.push("rejected_connections", totals.rejected_connections);
     report.push("connection_structures", totals.curr_connections);
-    for zero in ["response_obj_oom", "response_obj_count", "response_obj_bytes", "read_buf_count"] {
-        report.push(zero, 0);
-    }
-    report.push("read_buf_bytes", totals.read_buf_bytes);
-    for zero in ["read_buf_bytes_free", "read_buf_oom", "reserved_fds"] {
-        report.push(zero, 0);
+    let reserved = DESCRIPTORS_OF_OURS + DESCRIPTORS_PER_THREAD * settings.threads;
+    for (name, value) in [
+        ("response_obj_oom", 0),
+        ("response_obj_count", totals.response_obj_count),
+        ("response_obj_bytes", totals.response_obj_bytes),
+        ("read_buf_count", totals.read_buf_count),
+        ("read_buf_bytes", totals.read_buf_bytes),
+        ("read_buf_bytes_free", totals.read_buf_bytes_free),
+        ("read_buf_oom", 0),
+        ("reserved_fds", reserved as u64),
+    ] {
+        report.push(name, value);
     }
 }
 
@@ -94,9 +121,9 @@ fn traffic(report: &mut Report, cx: &Context<'_>, totals: &Totals) {
     report.push("bytes_read", totals.bytes_read);
     report.push("bytes_written", totals.bytes_written);
     report.push("limit_maxbytes", cx.daemon.store.memory_len());
-    report.push("accepting_conns", 1);
-    report.push("listen_disabled_num", 0);
-    report.push("time_in_listen_disabled_us", 0);
+    report.push("accepting_conns", u8::from(totals.listen_disabled == 0));
+    report.push("listen_disabled_num", totals.listen_disabled_num);
+    report.push("time_in_listen_disabled_us", totals.time_in_listen_disabled_us);
     report.push("threads", settings.threads);
     report.push("conn_yields", totals.conn_yields);
     if settings.idle_timeout.is_some() {
@@ -107,7 +134,6 @@ fn traffic(report: &mut Report, cx: &Context<'_>, totals: &Totals) {
 fn index(report: &mut Report, footprint: Footprint) {
     report.push("hash_power_level", footprint.index_level);
     report.push("hash_bytes", footprint.index_len);
-    // The index grows a bucket at a time as part of storing, so it is never "expanding".
     report.push("hash_is_expanding", 0);
 }
 
@@ -130,8 +156,10 @@ fn background(report: &mut Report, cx: &Context<'_>, totals: &Totals) {
         report.push("lru_crawler_running", u8::from(chores.crawling));
         report.push("lru_crawler_starts", totals.lru_crawler_starts);
     }
+    if has_maintainer(cx) {
+        report.push("lru_maintainer_juggles", totals.lru_maintainer_juggles);
+    }
     for zero in [
-        "lru_maintainer_juggles",
         "malloc_fails",
         "log_worker_dropped",
         "log_worker_written",
@@ -147,7 +175,13 @@ fn background(report: &mut Report, cx: &Context<'_>, totals: &Totals) {
     }
 }
 
-fn items_in_all(report: &mut Report, totals: &Totals, footprint: Footprint) {
+/// To memcached it is the maintainer who moves items between queues.
+fn has_maintainer(cx: &Context<'_>) -> bool {
+    cx.daemon.store.lru().0 != LruMode::Flat
+}
+
+fn items_in_all(report: &mut Report, cx: &Context<'_>, totals: &Totals, footprint: Footprint) {
+    let segmented = has_maintainer(cx);
     for (name, value) in [
         ("bytes", totals.bytes),
         ("curr_items", totals.curr_items),
@@ -167,23 +201,30 @@ fn items_in_all(report: &mut Report, totals: &Totals, footprint: Footprint) {
         ("direct_reclaims", totals.direct_reclaims),
         ("lru_bumps_dropped", 0),
     ] {
-        report.push(name, value);
+        let is_shown = segmented || !ROWS_OF_SEGMENTS.contains(&name);
+        if is_shown {
+            report.push(name, value);
+        }
     }
 }
+
+/// Rows that there are only where items move between queues.
+const ROWS_OF_SEGMENTS: [&str; 6] =
+    ["evicted_active", "moves_to_cold", "moves_to_warm", "moves_within_lru", "direct_reclaims", "lru_bumps_dropped"];
 
 /// `stats items`.
 #[must_use]
 pub fn items(cx: &Context<'_>) -> Report {
     let mut report = Report::default();
     let (_, tuning) = cx.daemon.store.lru();
-    let hits = cx.daemon.stats.hits();
+    let counted = cx.daemon.stats.classes();
     for class in cx.daemon.store.classes(cx.now).iter().filter(|class| class.items() > 0) {
-        items_of(&mut report, class, hits[usize::from(class.id.number())], tuning.temporary_ttl.is_some());
+        items_of(&mut report, class, counted[usize::from(class.id.number())], tuning.temporary_ttl.is_some());
     }
     report
 }
 
-fn items_of(report: &mut Report, class: &ClassSummary, hits: [u64; QUEUES], has_temp: bool) {
+fn items_of(report: &mut Report, class: &ClassSummary, hits: [u64; CLASS_COUNTERS], has_temp: bool) {
     let mut push = |name: &str, value: u64| report.push(format!("items:{}:{name}", class.id.number()), value);
     let [hot, warm, cold, temp] = class.segments;
     push("number", u64::from(class.items()));
@@ -226,27 +267,46 @@ fn items_of(report: &mut Report, class: &ClassSummary, hits: [u64; QUEUES], has_
     }
 }
 
-/// `stats slabs`: the rows slabd keeps so far.
+/// `stats slabs`. Hits of large items are those of the largest class, where they are queued; chunks are where they are.
 #[must_use]
 pub fn slabs(cx: &Context<'_>) -> Report {
     let mut report = Report::default();
+    let counted = cx.daemon.stats.classes();
     let classes: Vec<ClassSummary> = cx.daemon.store.classes(cx.now);
     let active: Vec<&ClassSummary> = classes.iter().filter(|class| class.pages > 0).collect();
     for class in &active {
-        let mut push = |name: &str, value: u64| report.push(format!("{}:{name}", class.id.number()), value);
+        let number = class.id.number();
+        let counted = &counted[usize::from(number)];
         let total = u64::from(class.pages) * u64::from(class.chunks_per_page);
-        push("chunk_size", class.chunk_len as u64);
-        push("chunks_per_page", u64::from(class.chunks_per_page));
-        push("total_pages", u64::from(class.pages));
-        push("total_chunks", total);
-        push("used_chunks", u64::from(class.items()));
-        push("free_chunks", total.saturating_sub(u64::from(class.items())));
-        push("free_chunks_end", 0);
+        for (name, value) in [
+            ("chunk_size", class.chunk_len as u64),
+            ("chunks_per_page", u64::from(class.chunks_per_page)),
+            ("total_pages", u64::from(class.pages)),
+            ("total_chunks", total),
+            ("used_chunks", u64::from(class.used_chunks)),
+            ("free_chunks", total.saturating_sub(u64::from(class.used_chunks))),
+            ("free_chunks_end", 0),
+            ("get_hits", class_hits(counted)),
+            ("cmd_set", counted[ClassEvent::Set as usize]),
+            ("delete_hits", counted[ClassEvent::DeleteHit as usize]),
+            ("incr_hits", counted[ClassEvent::IncrHit as usize]),
+            ("decr_hits", counted[ClassEvent::DecrHit as usize]),
+            ("cas_hits", counted[ClassEvent::CasHit as usize]),
+            ("cas_badval", counted[ClassEvent::CasBadval as usize]),
+            ("touch_hits", counted[ClassEvent::TouchHit as usize]),
+        ] {
+            report.push(format!("{number}:{name}"), value);
+        }
     }
     let bytes: u64 = active.iter().map(|class| u64::from(class.pages) * class.page_len as u64).sum();
     report.push("active_slabs", active.len());
     report.push("total_malloced", bytes);
     report
+}
+
+/// Hits in all queues of a class.
+pub(super) fn class_hits(counted: &[u64; CLASS_COUNTERS]) -> u64 {
+    counted[..QUEUES].iter().sum()
 }
 
 /// `stats settings`: memcached's rows in memcached's order, with what it would say itself of what slabd does not have.
@@ -259,7 +319,7 @@ pub fn settings(cx: &Context<'_>) -> Report {
     report
 }
 
-fn yes(yes: bool) -> &'static str {
+pub(super) fn yes(yes: bool) -> &'static str {
     if yes { "yes" } else { "no" }
 }
 
@@ -271,7 +331,7 @@ fn settings_of_the_edge(report: &mut Report, cx: &Context<'_>) {
     report.push("udpport", settings.udp.first().map_or(0, std::net::SocketAddr::port));
     let inter: Vec<String> = settings.listen.iter().map(|address| address.ip().to_string()).collect();
     report.push("inter", if inter.is_empty() { "NULL".to_owned() } else { inter.join(",") });
-    report.push("verbosity", settings.verbosity);
+    report.push("verbosity", verbosity(settings.verbosity));
     report.push("oldest", 0);
     report.push("evictions", if settings.evict { "on" } else { "off" });
     let path = settings.unix_socket.as_ref().map(|socket| socket.path.display().to_string());
@@ -282,8 +342,9 @@ fn settings_of_the_edge(report: &mut Report, cx: &Context<'_>) {
     report.push("chunk_size", settings.classes.chunk_min.unwrap_or(ClassSizes::CHUNK_MIN));
     report.push("num_threads", settings.threads);
     report.push("num_threads_per_udp", settings.threads);
-    report.push("stat_key_prefix", ":");
-    report.push("detail_enabled", "no");
+    let watch = cx.daemon.stats.watch();
+    report.push("stat_key_prefix", char::from(watch.delimiter()));
+    report.push("detail_enabled", yes(watch.is_on(Switch::Detail)));
     report.push("reqs_per_event", settings.reqs_per_event.unwrap_or(TURN_REQUESTS_MAX));
     report.push("cas_enabled", yes(settings.with_cas));
     report.push("tcp_backlog", settings.backlog);
@@ -298,6 +359,18 @@ fn settings_of_the_edge(report: &mut Report, cx: &Context<'_>) {
     report.push("auth_enabled_ascii", yes(by_token));
     report.push("item_size_max", settings.item_len_max);
     report.push("maxconns_fast", yes(settings.maxconns_fast));
+}
+
+/// How much is said; `verbosity` may have changed it.
+fn verbosity(at_first: u8) -> u8 {
+    match log::max_level() {
+        // Of a daemon without a log.
+        LevelFilter::Off => at_first,
+        LevelFilter::Error | LevelFilter::Warn => 0,
+        LevelFilter::Info => 1,
+        LevelFilter::Debug => 2,
+        LevelFilter::Trace => 3,
+    }
 }
 
 fn settings_of_pages(report: &mut Report, cx: &Context<'_>) {
@@ -334,9 +407,10 @@ fn settings_of_queues(report: &mut Report, cx: &Context<'_>) {
         ("watcher_logbuf_size", "262144"),
         ("worker_logbuf_size", "65536"),
         ("read_buf_mem_limit", "0"),
-        ("track_sizes", "no"),
+        ("track_sizes", yes(cx.daemon.store.tracks_lengths())),
         ("inline_ascii_response", "no"),
         ("drop_privileges", "no"),
+        ("slab_automove_freeratio", "0.010"),
     ] {
         report.push(name, value);
     }

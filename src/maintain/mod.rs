@@ -76,6 +76,7 @@ struct Shift<'a> {
 impl Shift<'_> {
     /// A step of each duty; how long there is nothing to do then, unless somebody calls.
     fn step(&mut self) -> Duration {
+        self.local.stats.lru_maintainer_juggles.add(1);
         let shrinking = self.shrink();
         let bound = self.bound.as_ref().map_or(Duration::MAX, |bound| bound.look(self.store));
         shrinking.min(bound).min(self.patient_step()).min(Duration::from_millis(MAINTAIN_REST_MS))

@@ -1,11 +1,11 @@
-//! The administrator's commands of the text protocol: `slabs`, `lru_crawler`, `cache_memlimit`. Behind the verb, in their lines'
+//! The administrator's commands of the text protocol: `slabs`, `lru_crawler`, `cache_memlimit`, `stats`. Behind the verb, in their lines'
 //! order of words:
 //!
 //! ```text
 //!   slabs reassign <from> <to>              lru_crawler enable | disable
 //!   slabs automove 0|1|2 [noreply]          lru_crawler sleep <us> | tocrawl <items>
 //!   slabs automove ratio|window <n>         lru_crawler crawl <class>[,<class>...] | all
-//!   cache_memlimit <MB> [noreply]
+//!   cache_memlimit <MB> [noreply]           stats settings | items | slabs | sizes | conns | reset | ...
 //! ```
 //!
 //! Answers are memcached 1.6.18's, but for `slabs automove window`, which it does not know and 1.6.45 does, and for numbers of more than 32
@@ -13,7 +13,7 @@
 //! (`slabs`, `lru_crawler`) or ERROR (`cache_memlimit`). `noreply` silences only the two that take it, errors included.
 
 use super::line::{Words, signed, unsigned};
-use crate::command::{Automove, ClassSet, Command, MaintainCommand, WireError};
+use crate::command::{Automove, ClassSet, Command, DetailCommand, MaintainCommand, StatsTopic, Watching, WireError};
 
 /// What a line says, and whether nothing is to be answered.
 pub(super) type Read<'a> = (Result<Command<'a>, WireError>, bool);
@@ -52,6 +52,42 @@ fn automove(mut words: Words<'_>) -> Result<MaintainCommand, WireError> {
     }
     let level = unsigned(word).ok_or(WireError::BadCommandLine)?;
     Automove::from_number(level).map(MaintainCommand::Automove).ok_or(WireError::UnknownCommand)
+}
+
+/// What numbers are asked for, behind `stats`, in whatever protocol. Words behind what is understood are ignored, but behind those topics
+/// that are ours.
+pub(super) fn stats_topic(mut words: Words<'_>) -> Option<StatsTopic> {
+    Some(match words.word() {
+        None => StatsTopic::General,
+        Some(b"settings") => StatsTopic::Settings,
+        Some(b"items") => StatsTopic::Items,
+        Some(b"slabs") => StatsTopic::Slabs,
+        Some(b"reset") => StatsTopic::Reset,
+        Some(b"sizes") => StatsTopic::Sizes,
+        Some(b"sizes_enable") => StatsTopic::TrackSizes(true),
+        Some(b"sizes_disable") => StatsTopic::TrackSizes(false),
+        Some(b"conns") => StatsTopic::Conns,
+        Some(b"detail") => StatsTopic::Detail(match words.word() {
+            Some(b"on") => Some(DetailCommand::Turn(true)),
+            Some(b"off") => Some(DetailCommand::Turn(false)),
+            Some(b"dump") => Some(DetailCommand::Dump),
+            _ => None,
+        }),
+        Some(b"latency") => StatsTopic::Latency(watching(words)?),
+        Some(b"hotkeys") => StatsTopic::Hotkeys(watching(words)?),
+        Some(_) => return None,
+    })
+}
+
+fn watching(mut words: Words<'_>) -> Option<Watching> {
+    let watching = match words.word() {
+        None => Watching::Tell,
+        Some(b"on") => Watching::Turn(true),
+        Some(b"off") => Watching::Turn(false),
+        Some(b"reset") => Watching::Reset,
+        Some(_) => return None,
+    };
+    (!words.more()).then_some(watching)
 }
 
 /// lru_crawler ...

@@ -37,7 +37,8 @@
 //! | stat of an unknown topic | 0x01 |
 //! | data type, vbucket | not looked at |
 
-use super::text::stats_topic;
+use super::admin::stats_topic;
+use super::line::Words;
 use super::{Parsed, VERSION};
 use crate::command::{
     Command, Count, Direction, Initial, Out, Outcome, Report, StoreRequest, StoreTerms, StoreVerb, View, WireError,
@@ -152,7 +153,7 @@ fn ask<'a>(opcode: u8, extras: &[u8], key: &'a [u8], value_len: usize, cas: u64)
         (TOUCH | GAT | GATQ | GATK | GATKQ, 4, 1.., 0) => Ask::Touch { key, exptime: i64::from(number(extras)) },
         (FLUSH | FLUSHQ, 0, 0, 0) => Ask::One(Command::FlushAll { delay: 0 }),
         (FLUSH | FLUSHQ, 4, 0, 0) => Ask::One(Command::FlushAll { delay: i64::from(number(extras)) }),
-        (STAT, 0, _, 0) => stats_topic(Some(key).filter(|key| !key.is_empty()))
+        (STAT, 0, _, 0) => stats_topic(Words::new(key))
             .map_or(Ask::Answer(Status::NotFound, 0), |topic| Ask::One(Command::Stats(topic))),
         (NOOP, 0, 0, 0) => Ask::Answer(Status::Ok, 0),
         (VERSION_OP, 0, 0, 0) => Ask::One(Command::Version),
@@ -352,7 +353,14 @@ pub fn encode<O: Out>(echo: Echo, key: &[u8], outcome: Outcome<'_>, cas: u64, ou
             out.bytes(&echo.header(Status::Ok, 0, 0, VERSION.len(), 0));
             out.bytes(VERSION.as_bytes());
         }
-        Outcome::Report(report) => rows(echo, &report, out),
+        Outcome::Report(report) | Outcome::Rows(report) => rows(echo, &report, out),
+        Outcome::Prefixes(lines) => {
+            let name = b"detailed";
+            out.bytes(&echo.header(Status::Ok, name.len(), 0, name.len() + lines.len(), 0));
+            out.bytes(name);
+            out.bytes(&lines);
+            rows(echo, &Report::default(), out);
+        }
         Outcome::Reset => rows(echo, &Report::default(), out),
         Outcome::Refused(error) => refused(echo, error, out),
         Outcome::EndOfKeys | Outcome::Close => {}
@@ -398,6 +406,7 @@ fn refused<O: Out>(echo: Echo, error: WireError, out: &mut O) {
     let status = match error {
         WireError::TooLarge => Status::TooLarge,
         WireError::NonNumericValue => Status::NonNumericValue,
+        WireError::BadDetailUsage => Status::NotFound,
         WireError::OutOfMemory | WireError::OutOfMemoryIncr => Status::OutOfMemory,
         // What else is refused is refused by text's parser; but words for it there are.
         _ => Status::InvalidArguments,

@@ -57,6 +57,7 @@ pub const fn error_line(error: WireError) -> &'static [u8] {
         // Two blanks: memcached's.
         WireError::BadDeleteUsage => b"CLIENT_ERROR bad command line format.  Usage: delete <key> [noreply]\r\n",
         WireError::BadDataChunk => b"CLIENT_ERROR bad data chunk\r\n",
+        WireError::BadDetailUsage => b"CLIENT_ERROR usage: stats detail on|off|dump\r\n",
         WireError::NonNumericValue => b"CLIENT_ERROR cannot increment or decrement non-numeric value\r\n",
         WireError::TooLarge => b"SERVER_ERROR object too large for cache\r\n",
         WireError::OutOfMemory => b"SERVER_ERROR out of memory storing object\r\n",
@@ -113,6 +114,7 @@ mod tests {
             WireError::BadDelta,
             WireError::BadDeleteUsage,
             WireError::BadDataChunk,
+            WireError::BadDetailUsage,
             WireError::NonNumericValue,
             WireError::TooLarge,
             WireError::OutOfMemory,

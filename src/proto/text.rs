@@ -46,8 +46,8 @@ use super::line::{Words, blanks_len, newline, plain_number, signed, unsigned, wi
 use super::meta::MetaRequest;
 use super::{Parsed, Request, VERSION, admin, error_line, lease, meta};
 use crate::command::{
-    Command, Direction, Factor, LruCommand, LruMode, Out, Outcome, ReplyShape, Report, StatsTopic, StoreRequest,
-    StoreTerms, StoreVerb, View, WireError,
+    Command, Direction, Factor, LruCommand, LruMode, Out, Outcome, ReplyShape, Report, StoreRequest, StoreTerms,
+    StoreVerb, View, WireError,
 };
 use crate::limits::{GET_LINE_LEN_MAX, KEY_LEN_MAX, LINE_LEN_MAX, REPLY_HEAD_LEN_MAX};
 
@@ -431,22 +431,10 @@ fn verbosity<'a>(line: &[u8]) -> Line<'a> {
 
 /// stats `[<topic>]`
 fn stats<'a>(line: &[u8]) -> Line<'a> {
-    match stats_topic(Words::new(line).word()) {
+    match admin::stats_topic(Words::new(line)) {
         Some(topic) => one(Command::Stats(topic), false),
         None => refused(WireError::UnknownCommand, false),
     }
-}
-
-/// What numbers are asked for, in whatever protocol.
-pub(super) fn stats_topic(name: Option<&[u8]>) -> Option<StatsTopic> {
-    Some(match name {
-        None => StatsTopic::General,
-        Some(b"settings") => StatsTopic::Settings,
-        Some(b"items") => StatsTopic::Items,
-        Some(b"slabs") => StatsTopic::Slabs,
-        Some(b"reset") => StatsTopic::Reset,
-        Some(_) => return None,
-    })
 }
 
 /// lru mode `<mode>`, lru tune `<hot %>` `<warm %>` `<hot factor>` `<warm factor>`, lru temp_ttl `<seconds>`. Words behind
@@ -574,7 +562,15 @@ pub fn encode<O: Out>(reply: ReplyShape, outcome: Outcome<'_>, out: &mut O) {
         Outcome::Done => out.bytes(b"OK\r\n"),
         Outcome::Reset => out.bytes(b"RESET\r\n"),
         Outcome::Version => version(out),
-        Outcome::Report(report) => rows(&report, out),
+        Outcome::Report(report) => {
+            rows(&report, out);
+            out.bytes(END);
+        }
+        Outcome::Rows(report) => rows(&report, out),
+        Outcome::Prefixes(lines) => {
+            out.bytes(&lines);
+            out.bytes(END);
+        }
         Outcome::Refused(error) => out.bytes(error_line(error)),
     }
 }
@@ -611,7 +607,6 @@ fn rows<O: Out>(report: &Report, out: &mut O) {
         out.bytes(value.as_bytes());
         out.bytes(b"\r\n");
     }
-    out.bytes(END);
 }
 
 /// What follows the key on a hit's line, put together before it goes out: one copy instead of six.
@@ -663,6 +658,7 @@ const _: () = assert!(GET_LINE_LEN_MAX >= LINE_LEN_MAX);
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::command::StatsTopic;
     use crate::command::Value;
 
     struct Answer(Vec<u8>);
@@ -986,7 +982,7 @@ mod tests {
             ("verbosity noreply", BadCommandLine, true),
             ("verbosity 1 2 3", UnknownCommand, false),
             ("stats foo", UnknownCommand, false),
-            ("stats sizes", UnknownCommand, false),
+            ("stats latency maybe", UnknownCommand, false),
             (" version", UnknownCommand, false),
             ("\tversion", UnknownCommand, false),
             ("version\t", UnknownCommand, false),

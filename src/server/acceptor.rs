@@ -15,6 +15,7 @@
 use super::inbox::{Arrival, Inbox, WAKE};
 use super::listen::{Listener, Peer};
 use super::socket::Socket;
+use crate::clock::Tick;
 use crate::limits::{ACCEPT_BACKOFF_MS, ACCEPT_BATCH_MAX};
 use crate::stats::Block;
 use crate::sys::process;
@@ -23,7 +24,7 @@ use mio::{Events, Poll, Token};
 use std::hash::{BuildHasher, RandomState};
 use std::io::{self, ErrorKind};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// The acceptor's thread.
 #[derive(Debug)]
@@ -44,6 +45,8 @@ pub(super) struct Acceptor {
     stats: Arc<CachePadded<Block>>,
     /// The system was out of descriptors when last asked, and the log says so.
     starved: bool,
+    /// Since when nobody is accepted, for want of something.
+    disabled_since: Option<Instant>,
 }
 
 /// Whether to go on accepting from a listener.
@@ -68,6 +71,8 @@ impl Acceptor {
     ) -> io::Result<Self> {
         for (i, listener) in listeners.iter_mut().enumerate() {
             listener.register(poll.registry(), Token(i))?;
+            let (fd, place) = listener.place();
+            stats.conns.add(fd, place, None, Tick::START.secs());
         }
         let ready = vec![false; listeners.len()];
         let hasher = RandomState::new();
@@ -83,6 +88,7 @@ impl Acceptor {
             local_count: 0,
             stats,
             starved: false,
+            disabled_since: None,
         })
     }
 
@@ -115,6 +121,19 @@ impl Acceptor {
 
     /// Takes a batch from each listener that has clients waiting; gives how long to sleep afterwards.
     fn accept_ready(&mut self) -> Option<Duration> {
+        let timeout = self.accept_batches();
+        let is_disabled = timeout.is_some_and(|timeout| !timeout.is_zero());
+        if let Some(since) = self.disabled_since {
+            let micros = u64::try_from(since.elapsed().as_micros()).unwrap_or(u64::MAX);
+            self.stats.time_in_listen_disabled_us.add(micros);
+        }
+        self.stats.listen_disabled_num.add(u64::from(is_disabled && self.disabled_since.is_none()));
+        self.stats.listen_disabled.set(u64::from(is_disabled));
+        self.disabled_since = is_disabled.then(Instant::now);
+        timeout
+    }
+
+    fn accept_batches(&mut self) -> Option<Duration> {
         let mut timeout = None;
         for i in 0..self.listeners.len() {
             if !self.ready[i] {

@@ -32,9 +32,11 @@ use crate::command::{Context, Out};
 use crate::limits::{READ_BUFFER_LEN, ROUND_COST_MIN, TURN_INPUT_MAX, TURN_OUTPUT_MAX, WRITE_AT_ONCE_LEN};
 use crate::session::{Session, Stop};
 use crate::settings::Protocol;
+use crate::stats::{ConnState, Counter, Served, Tracked};
 use mio::event::Event;
 use mio::{Interest, Registry, Token};
 use std::io::{self, ErrorKind};
+use std::sync::Arc;
 
 /// One client.
 #[derive(Debug)]
@@ -65,6 +67,21 @@ pub(super) struct Conn {
     lingering: bool,
     /// On the worker's list for the next turn.
     pub yielded: bool,
+    /// What `stats conns` tells of it.
+    tracked: Arc<Tracked>,
+    /// Requests served whose answers have not left yet, while requests are timed.
+    owed: Served,
+    /// When the first of them had come, in nanoseconds since the start.
+    arrived_nanos: u64,
+    /// Bytes of `pending` and, if they have not been taken at once, of `out`, as far as they are counted.
+    counted: Counted,
+}
+
+/// Bytes of one connection that are in the counters.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Counted {
+    input: usize,
+    output: usize,
 }
 
 /// What the worker has to do with a connection now.
@@ -86,7 +103,10 @@ pub(super) enum Next {
 
 impl Conn {
     /// A client that has just come.
-    pub(super) fn new(socket: Socket, protocol: Protocol, token: usize, now: Tick) -> Self {
+    pub(super) fn new(socket: Socket, protocol: Protocol, token: usize, desk: &Desk) -> Self {
+        let now = desk.now.tick;
+        let (addr, listen_addr) = socket.places();
+        let tracked = desk.stats.conns.add(socket.fd(), addr, Some(listen_addr), now.secs());
         Self {
             socket,
             token,
@@ -102,6 +122,46 @@ impl Conn {
             unread: false,
             lingering: false,
             yielded: false,
+            tracked,
+            owed: Served::default(),
+            arrived_nanos: 0,
+            counted: Counted::default(),
+        }
+    }
+
+    /// To be called before it is dropped: nothing tells of it any more.
+    pub(super) fn forget(&mut self, desk: &Desk) {
+        self.count(desk, Counted::default());
+        desk.stats.conns.remove(&self.tracked);
+    }
+
+    /// Counts what memory it has; while its answers leave in the turn they are made in, they are not worth counting.
+    fn count(&mut self, desk: &Desk, now: Counted) {
+        if self.counted == now {
+            return;
+        }
+        let change = |bytes: &Counter, count: &Counter, before: usize, now: usize| {
+            bytes.add(now as u64);
+            bytes.sub(before as u64);
+            count.add(u64::from(now > 0));
+            count.sub(u64::from(before > 0));
+        };
+        let (stats, before) = (&desk.stats, self.counted);
+        change(&stats.read_buf_bytes, &stats.read_buf_count, before.input, now.input);
+        change(&stats.response_obj_bytes, &stats.response_obj_count, before.output, now.output);
+        self.counted = now;
+    }
+
+    /// What it is doing, between turns.
+    fn state(&self) -> ConnState {
+        if self.closing {
+            ConnState::Closing
+        } else if self.counted.output > 0 {
+            ConnState::Mwrite
+        } else if self.session.is_receiving() {
+            ConnState::Nread
+        } else {
+            ConnState::Read
         }
     }
 
@@ -151,6 +211,14 @@ impl Conn {
 
     /// Serves what has arrived, within a turn's budget.
     pub(super) fn serve(&mut self, desk: &mut Desk) -> Next {
+        self.tracked.note(ConnState::ParseCmd, desk.now.tick.secs());
+        let next = self.serve_turn(desk);
+        self.count(desk, Counted { input: self.pending.capacity(), ..self.counted });
+        self.tracked.note(self.state(), self.active.secs());
+        next
+    }
+
+    fn serve_turn(&mut self, desk: &mut Desk) -> Next {
         if self.lingering {
             return self.discard(desk);
         }
@@ -164,7 +232,16 @@ impl Conn {
         if self.closing {
             return self.farewell();
         }
+        // What was left over has come earlier, and so have those whose answers have not left.
+        if !self.again && self.owed.is_empty() {
+            self.arrived_nanos = desk.turn_nanos;
+        }
+        desk.mark_served();
         let next = self.serve_open(desk);
+        self.owed.add(&desk.take_served());
+        if self.out.as_ref().is_none_or(|out| out.is_empty()) {
+            self.note_answered(desk);
+        }
         match &self.out {
             None => {}
             Some(out) if out.is_empty() => self.give_outbox(desk),
@@ -225,6 +302,7 @@ impl Conn {
                 Stop::Input => {}
                 Stop::Output => {
                     output_spent += self.out.as_ref().map_or(0, |out| out.pending_len()).max(ROUND_COST_MIN);
+                    self.owed.add(&desk.take_served());
                     match self.write(desk) {
                         Flow::Done => {}
                         Flow::Blocked => return Next::Wait,
@@ -336,8 +414,12 @@ impl Conn {
                 }
                 if !written.complete {
                     self.writable = false;
+                    let output = out.capacity();
+                    self.count(desk, Counted { output, ..self.counted });
+                    self.tracked.note(ConnState::Mwrite, self.active.secs());
                     return Flow::Blocked;
                 }
+                self.note_answered(desk);
                 self.give_outbox(desk);
                 Flow::Done
             }
@@ -348,7 +430,17 @@ impl Conn {
         }
     }
 
+    /// All answers owed have been given to the kernel.
+    fn note_answered(&mut self, desk: &Desk) {
+        if !self.owed.is_empty() {
+            let took = desk.daemon.clock.nanos().saturating_sub(self.arrived_nanos);
+            desk.stats.latency.note(&self.owed, took);
+            self.owed = Served::default();
+        }
+    }
+
     fn give_outbox(&mut self, desk: &mut Desk) {
+        self.count(desk, Counted { output: 0, ..self.counted });
         if let Some(out) = self.out.take() {
             desk.spares.give_outbox(out);
         }

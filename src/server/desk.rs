@@ -10,7 +10,7 @@ use super::tls::TlsBench;
 use crate::clock::Now;
 use crate::command::Daemon;
 use crate::limits::{SPARE_BUFFER_LEN_MAX, SPARE_BUFFERS_MAX, SPARE_BYTES_MAX};
-use crate::stats::Block;
+use crate::stats::{Block, Served};
 use crate::store::Local;
 use crossbeam_utils::CachePadded;
 use std::sync::Arc;
@@ -22,10 +22,36 @@ pub(super) struct Desk {
     pub local: Local,
     pub stats: Arc<CachePadded<Block>>,
     pub now: Now,
+    /// The same, in nanoseconds since the start, as the turn began.
+    pub turn_nanos: u64,
+    /// Requests are timed.
+    pub timing: bool,
+    /// Where the counters of timed requests stood when the connection that is being served was last looked at.
+    pub served: Served,
     /// Where input is read, whosever it is; `READ_BUFFER_LEN` long.
     pub scratch: Box<[u8]>,
     pub spares: Spares,
     pub tls: TlsBench,
+}
+
+impl Desk {
+    /// Begins to count requests for the next connection, if they are timed.
+    #[inline]
+    pub(super) fn mark_served(&mut self) {
+        if self.timing {
+            self.served = self.stats.served();
+        }
+    }
+
+    /// Requests since then, or since this was last asked; none if they are not timed.
+    #[inline]
+    pub(super) fn take_served(&mut self) -> Served {
+        if !self.timing {
+            return Served::default();
+        }
+        let before = std::mem::replace(&mut self.served, self.stats.served());
+        self.served.since(&before)
+    }
 }
 
 /// Spare buffers of one worker.
@@ -39,6 +65,8 @@ pub(super) struct Spares {
     inputs: Vec<Vec<u8>>,
     /// Capacity of all of them together, at most `SPARE_BYTES_MAX`.
     kept_len: usize,
+    /// The part of it that is for input.
+    input_len: usize,
 }
 
 impl Spares {
@@ -61,13 +89,20 @@ impl Spares {
     pub(super) fn take_input(&mut self) -> Vec<u8> {
         let input = self.inputs.pop().unwrap_or_default();
         self.kept_len -= input.capacity();
+        self.input_len -= input.capacity();
         input
+    }
+
+    /// Bytes of spare buffers for input.
+    pub(super) fn input_len(&self) -> usize {
+        self.input_len
     }
 
     /// Takes a buffer for input back, whatever it holds.
     pub(super) fn give_input(&mut self, mut input: Vec<u8>) {
         if input.capacity() > 0 && self.inputs.len() < SPARE_BUFFERS_MAX && self.keep(input.capacity()) {
             input.clear();
+            self.input_len += input.capacity();
             self.inputs.push(input);
         }
     }

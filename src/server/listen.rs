@@ -7,6 +7,7 @@
 
 use super::socket::Socket;
 use crate::settings::{ClientCerts, Protocol, Settings, UnixSocket};
+use crate::stats::Endpoint;
 use crate::sys::process;
 use mio::event::Source;
 use mio::{Interest, Registry, Token};
@@ -14,6 +15,7 @@ use socket2::{Domain, SockAddr, Type};
 use std::fs::{self, Permissions};
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
@@ -27,7 +29,7 @@ pub(super) enum Listener {
         listener: mio::net::UnixListener,
         protocol: Protocol,
         /// Gone when the listener is.
-        _file: SocketFile,
+        file: SocketFile,
     },
 }
 
@@ -72,6 +74,18 @@ impl Listener {
         }
     }
 
+    /// Its descriptor, and where it listens.
+    pub(super) fn place(&self) -> (i32, Endpoint) {
+        match self {
+            Self::Tcp(listener, ..) => {
+                (listener.as_raw_fd(), listener.local_addr().map_or(Endpoint::Unix(None), Endpoint::Tcp))
+            }
+            Self::Unix { listener, file, .. } => {
+                (listener.as_raw_fd(), Endpoint::Unix(Some(file.path.display().to_string().into())))
+            }
+        }
+    }
+
     /// Where it listens, if that is an address of the network.
     pub(super) fn local_addr(&self) -> Option<SocketAddr> {
         match self {
@@ -104,7 +118,7 @@ pub(super) fn bind_all(settings: &Settings) -> io::Result<Vec<Listener>> {
         let (listener, file) =
             bind_unix(unix, settings.backlog).map_err(|error| cannot_listen(&unix.path.display(), &error))?;
         let listener = mio::net::UnixListener::from_std(listener);
-        listeners.push(Listener::Unix { listener, protocol: settings.protocol, _file: file });
+        listeners.push(Listener::Unix { listener, protocol: settings.protocol, file });
     }
     if listeners.is_empty() {
         return Err(io::Error::new(ErrorKind::InvalidInput, "there is nothing to listen on"));
@@ -124,6 +138,18 @@ pub(super) fn bind_udp(settings: &Settings) -> io::Result<Vec<mio::net::UdpSocke
     }
     Ok(sockets)
 }
+
+/// All listeners for metrics that the settings ask for.
+pub(super) fn bind_metrics(settings: &Settings) -> io::Result<Vec<mio::net::TcpListener>> {
+    let bind = |&addr: &SocketAddr| {
+        let listener = bind_tcp(addr, METRICS_BACKLOG);
+        listener.map_err(|error| cannot_listen(&format!("{addr} (--metrics)"), &error))
+    };
+    settings.metrics.iter().map(|addr| bind(addr).map(mio::net::TcpListener::from_std)).collect()
+}
+
+/// Clients that may wait.
+const METRICS_BACKLOG: u32 = 16;
 
 fn bind_datagrams(addr: SocketAddr) -> io::Result<std::net::UdpSocket> {
     let socket = socket2::Socket::new(Domain::for_address(addr), Type::DGRAM, Some(socket2::Protocol::UDP))?;

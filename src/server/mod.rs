@@ -19,6 +19,7 @@ mod desk;
 mod idle;
 mod inbox;
 mod listen;
+mod metrics;
 mod outbox;
 mod pending;
 pub mod signals;
@@ -32,15 +33,16 @@ use crate::clock::Clock;
 use crate::command::Daemon;
 use crate::maintain;
 use crate::settings::Settings;
-use crate::stats::Registry;
+use crate::stats::{Registry, Switch};
 use crate::store::{Store, StoreConfig};
 use crate::sys::affinity::{self, Core};
 use crate::tls::Tls;
 use acceptor::Acceptor;
 use inbox::{Inbox, poll_and_inbox};
 use listen::Listener;
+use metrics::Metrics;
 use mio::Poll;
-use mio::net::UdpSocket;
+use mio::net::{TcpListener, UdpSocket};
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -63,7 +65,8 @@ pub fn bind(settings: Settings) -> io::Result<Bound> {
     let tls = tls.map_err(|why| io::Error::new(io::ErrorKind::InvalidInput, format!("-Z/--enable-ssl: {why}")))?;
     let listeners = listen::bind_all(&settings)?;
     let udp = listen::bind_udp(&settings)?;
-    Ok(Bound { settings, auth, tls, listeners, udp })
+    let metrics = listen::bind_metrics(&settings)?;
+    Ok(Bound { settings, auth, tls, listeners, udp, metrics })
 }
 
 /// A daemon that holds its addresses and does nothing else.
@@ -74,6 +77,7 @@ pub struct Bound {
     tls: Option<Tls>,
     listeners: Vec<Listener>,
     udp: Vec<UdpSocket>,
+    metrics: Vec<TcpListener>,
 }
 
 /// A daemon that serves. Stops when dropped.
@@ -82,10 +86,13 @@ pub struct Running {
     daemon: Arc<Daemon>,
     local_addrs: Vec<SocketAddr>,
     udp_addrs: Vec<SocketAddr>,
+    metrics_addrs: Vec<SocketAddr>,
     /// Stops the acceptor, which stops the workers.
     signal: Arc<Inbox>,
     /// Stops the thread of datagrams, if there is one.
     udp_signal: Option<Arc<Inbox>>,
+    /// Stops the thread of metrics, if there is one.
+    metrics_signal: Option<Arc<Inbox>>,
     /// Empty once joined.
     threads: Vec<JoinHandle<()>>,
     /// Works until the others have ended. None once joined.
@@ -101,17 +108,27 @@ impl Bound {
 
     /// Maps the store's memory and starts the threads.
     pub fn start(self, clock: Clock) -> io::Result<Running> {
-        let Self { settings, auth, tls, listeners, udp } = self;
+        let Self { settings, auth, tls, listeners, udp, metrics } = self;
         let threads = settings.threads;
         let limit = (settings.conn_limit, settings.maxconns_fast);
         let local_addrs = listeners.iter().filter_map(Listener::local_addr).collect();
         let udp_addrs = udp.iter().filter_map(|socket| socket.local_addr().ok()).collect();
+        let metrics_addrs = metrics.iter().filter_map(|listener| listener.local_addr().ok()).collect();
         let store = Store::new(&store_config(&settings))?;
         store.tune_background(|background| *background = settings.background);
         if settings.prefault {
             store.populate();
         }
-        let daemon = Arc::new(Daemon { store, settings, clock, stats: Registry::default(), auth, tls });
+        let stats = Registry::default();
+        stats.watch().turn(Switch::Latency, !settings.metrics.is_empty());
+        if let Some(delimiter) = settings.detail {
+            stats.watch().set_delimiter(delimiter);
+            stats.watch().turn(Switch::Detail, true);
+        }
+        if settings.track_sizes {
+            store.track_lengths_of_all();
+        }
+        let daemon = Arc::new(Daemon { store, settings, clock, stats, auth, tls });
 
         // Whatever can fail is made before the first thread runs.
         let mut polls = Vec::with_capacity(threads);
@@ -129,8 +146,10 @@ impl Bound {
             daemon,
             local_addrs,
             udp_addrs,
+            metrics_addrs,
             signal,
             udp_signal: None,
+            metrics_signal: None,
             threads: Vec::with_capacity(threads + 2),
             maintainer: None,
         };
@@ -142,6 +161,7 @@ impl Bound {
             running.spawn_worker(i, core, poll, inbox)?;
         }
         running.spawn_udp(udp)?;
+        running.spawn_metrics(metrics)?;
         running.spawn_maintainer()?;
         Ok(running)
     }
@@ -160,6 +180,12 @@ impl Running {
         &self.udp_addrs
     }
 
+    /// Where it tells metrics, the same way.
+    #[must_use]
+    pub fn metrics_addrs(&self) -> &[SocketAddr] {
+        &self.metrics_addrs
+    }
+
     /// What its threads share.
     #[must_use]
     pub fn daemon(&self) -> &Arc<Daemon> {
@@ -169,7 +195,7 @@ impl Running {
     /// Tells it to stop: no more clients, no more requests, what is owed is written for a bounded time. Returns at once.
     pub fn stop(&self) {
         self.signal.stop();
-        if let Some(signal) = &self.udp_signal {
+        for signal in [&self.udp_signal, &self.metrics_signal].into_iter().flatten() {
             signal.stop();
         }
     }
@@ -220,6 +246,17 @@ impl Running {
         let udp = Udp::new(poll, Arc::clone(&signal), sockets, Arc::clone(&self.daemon))?;
         self.udp_signal = Some(signal);
         self.spawn("slabd-udp", move || udp.run())
+    }
+
+    fn spawn_metrics(&mut self, listeners: Vec<TcpListener>) -> io::Result<()> {
+        if listeners.is_empty() {
+            return Ok(());
+        }
+        let (poll, signal) = poll_and_inbox()?;
+        let signal = Arc::new(signal);
+        let metrics = Metrics::new(poll, Arc::clone(&signal), listeners, Arc::clone(&self.daemon))?;
+        self.metrics_signal = Some(signal);
+        self.spawn("slabd-metrics", move || metrics.run())
     }
 
     fn spawn_maintainer(&mut self) -> io::Result<()> {

@@ -27,6 +27,11 @@ impl Pending {
         self.bytes.is_empty()
     }
 
+    /// Bytes of memory it owns.
+    pub(super) fn capacity(&self) -> usize {
+        self.bytes.capacity()
+    }
+
     /// What is not served.
     pub(super) fn rest(&self) -> &[u8] {
         &self.bytes[self.consumed..]

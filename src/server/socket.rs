@@ -2,11 +2,13 @@
 
 use super::outbox::{Outbox, Written};
 use super::tls::{TlsBench, TlsStream};
+use crate::stats::Endpoint;
 use mio::event::Source;
 use mio::net::{TcpStream, UnixStream};
 use mio::{Interest, Registry, Token};
 use std::io::{self, Read, Write};
-use std::net::Shutdown;
+use std::net::{Shutdown, SocketAddr};
+use std::os::fd::AsRawFd;
 
 /// A stream to a client.
 #[derive(Debug)]
@@ -24,6 +26,32 @@ impl Socket {
             Self::Tls(stream) => stream.end_output(),
             Self::Tcp(stream) => stream.shutdown(Shutdown::Write),
             Self::Unix(stream) => stream.shutdown(Shutdown::Write),
+        }
+    }
+
+    /// Its descriptor.
+    pub(super) fn fd(&self) -> i32 {
+        match self {
+            Self::Tcp(stream) => stream.as_raw_fd(),
+            Self::Unix(stream) => stream.as_raw_fd(),
+            Self::Tls(stream) => stream.carrier().as_raw_fd(),
+        }
+    }
+
+    /// Where its ends are: the client's, and ours.
+    pub(super) fn places(&self) -> (Endpoint, Endpoint) {
+        let tcp = |stream: &TcpStream| {
+            let place = |addr: io::Result<SocketAddr>| addr.map_or(Endpoint::Unix(None), Endpoint::Tcp);
+            (place(stream.peer_addr()), place(stream.local_addr()))
+        };
+        match self {
+            Self::Tcp(stream) => tcp(stream),
+            Self::Tls(stream) => tcp(stream.carrier()),
+            Self::Unix(stream) => {
+                let own = stream.local_addr().ok();
+                let name = own.and_then(|own| own.as_pathname().map(|path| path.display().to_string().into()));
+                (Endpoint::Unix(None), Endpoint::Unix(name))
+            }
         }
     }
 

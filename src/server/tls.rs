@@ -139,6 +139,11 @@ impl TlsStream {
         &mut self.tcp
     }
 
+    /// What carries its records.
+    pub(super) fn carrier(&self) -> &TcpStream {
+        &self.tcp
+    }
+
     /// Whether its handshake is under way.
     pub(super) fn is_shaking(&self) -> bool {
         self.phase == Phase::Shaking

@@ -22,7 +22,7 @@ use crate::limits::{
     UDP_BURST_MAX, UDP_DATAGRAM_LEN, UDP_FACTOR_MAX, UDP_OVERHEAD_LEN, UDP_RATE, UDP_REPLY_LEN_MAX, UDP_SOURCES,
 };
 use crate::session::{Session, Stop};
-use crate::stats::Block;
+use crate::stats::{Block, Endpoint};
 use crate::store::Local;
 use crossbeam_utils::CachePadded;
 use mio::net::UdpSocket;
@@ -30,6 +30,7 @@ use mio::{Events, Interest, Poll, Token};
 use std::hash::{BuildHasher, RandomState};
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, SocketAddr};
+use std::os::fd::AsRawFd;
 use std::sync::Arc;
 
 /// The thread of datagrams.
@@ -64,6 +65,11 @@ impl Udp {
             poll.registry().register(socket, Token(place), Interest::READABLE)?;
         }
         let stats = daemon.stats.register();
+        for socket in &sockets {
+            if let Ok(addr) = socket.local_addr() {
+                stats.conns.add(socket.as_raw_fd(), Endpoint::Udp(addr), None, Tick::START.secs());
+            }
+        }
         let local = daemon.store.local(Arc::clone(&stats));
         let request = vec![0; REQUEST_LEN_MAX].into_boxed_slice();
         Ok(Self { poll, signal, sockets, daemon, local, stats, purse: Purse::new(), request, reply: Reply::default() })

@@ -27,6 +27,7 @@ use crate::limits::{
     DRAIN_MS_MAX, EVENTS_MAX, LINGER_SECS_MAX, LOGIN_POLL_MS, READ_BUFFER_LEN, TIMEOUT_POLL_MS, TLS_HANDSHAKE_SECS_MAX,
 };
 use crate::settings::ClientCerts;
+use crate::stats::{Served, Switch};
 use mio::net::TcpStream;
 use mio::{Events, Poll};
 use slab::Slab;
@@ -77,11 +78,15 @@ impl Worker {
         let idle = daemon.settings.idle_timeout.map(|timeout| Idle::new(timeout, now.tick));
         let scratch = vec![0; READ_BUFFER_LEN].into_boxed_slice();
         let tls = TlsBench::new(daemon.tls.is_some(), Arc::clone(&stats));
+        stats.read_buf_count.add(1);
+        stats.read_buf_bytes.add(READ_BUFFER_LEN as u64);
+        let (turn_nanos, timing, served) = (daemon.clock.nanos(), false, Served::default());
+        let spares = Spares::default();
         Self {
             poll,
             inbox,
             conns: Slab::new(),
-            desk: Desk { daemon, local, stats, now, scratch, spares: Spares::default(), tls },
+            desk: Desk { daemon, local, stats, now, turn_nanos, timing, served, scratch, spares, tls },
             yielded: Vec::new(),
             resumed: Vec::new(),
             logins: VecDeque::new(),
@@ -123,7 +128,10 @@ impl Worker {
             None
         };
         poll(&mut self.poll, events, timeout);
-        self.desk.now = self.desk.daemon.clock.now();
+        let desk = &mut self.desk;
+        desk.turn_nanos = desk.daemon.clock.nanos();
+        desk.now = desk.daemon.clock.at(desk.turn_nanos);
+        desk.timing = desk.stats.watch().is_on(Switch::Latency);
     }
 
     /// Takes over the sockets in the inbox. Their first events come with the next poll.
@@ -152,9 +160,10 @@ impl Worker {
         self.generation = (self.generation + 1) & GENERATION_MASK;
         let token = self.generation << SLOT_BITS | slot.key();
         let now = self.desk.now.tick;
-        let mut conn = Conn::new(socket, protocol, token, now);
+        let mut conn = Conn::new(socket, protocol, token, &self.desk);
         if let Err(error) = conn.register(self.poll.registry()) {
             log::error!("cannot watch a connection: {error}");
+            conn.forget(&self.desk);
             self.inbox.closed();
             return;
         }
@@ -311,8 +320,10 @@ impl Worker {
 
     /// Closes what was found to be closed.
     fn reap(&mut self) {
+        self.desk.stats.read_buf_bytes_free.set(self.desk.spares.input_len() as u64);
         while let Some(token) = self.dead.pop() {
-            if find(&mut self.conns, token).is_some() {
+            if let Some(conn) = find(&mut self.conns, token) {
+                conn.forget(&self.desk);
                 // Closing the descriptor takes it off the poll.
                 drop(self.conns.remove(slot_of(token)));
                 self.desk.stats.curr_connections.sub(1);

@@ -227,6 +227,7 @@ impl Session {
     /// Serves what `input` holds, as far as it is complete, appending answers to `out`.
     pub fn feed<O: Out>(&mut self, cx: &mut Context<'_>, input: &[u8], out: &mut O) -> Fed {
         cx.daemon.store.begin_turn(cx.local, cx.now);
+        cx.local.stats.begin_turn();
         let mut used = 0;
         let mut requests_left = cx.daemon.settings.reqs_per_event.unwrap_or(TURN_REQUESTS_MAX);
         loop {

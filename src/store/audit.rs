@@ -122,7 +122,7 @@ impl Store {
         let free: HashSet<_> = free.into_iter().collect();
         let bytes: usize = queued.iter().map(|&id| arena.shape_of(Linked::vouched(id, &guard)).item_len).sum();
         assert_eq!(guard.bytes(), bytes as u64, "a class knows how many bytes its items have");
-        let mut page_count = 0;
+        let (mut page_count, mut used_count) = (0, 0);
         for (page_id, page) in arena.pages().filter(|(_, page)| page.class() == Some(class.id)) {
             page_count += 1;
             let carved = page.carved.load(Ordering::Relaxed);
@@ -140,8 +140,10 @@ impl Store {
             let counted = page.used.load(Ordering::Relaxed);
             assert!(used <= counted && counted <= carved, "a page knows how many of its chunks are used");
             census.held += u64::from(counted - used);
+            used_count += counted;
         }
         assert_eq!(page_count, guard.state.page_count, "a class knows its pages");
+        assert_eq!(used_count, guard.state.used_count, "a class knows how many of its chunks are used");
         census.pages += page_count;
         queued.len()
     }

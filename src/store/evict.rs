@@ -265,6 +265,7 @@ impl Inner {
         }
         guard.dequeue(&self.arena, id);
         guard.state.bytes -= shape.item_len as i64;
+        self.count_length(stats, self.arena.cas(id), shape.item_len, false);
         stats.bytes.sub(shape.item_len as u64);
         stats.curr_items.sub(1);
         header.mark_unlinked();

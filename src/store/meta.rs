@@ -272,8 +272,11 @@ impl Store {
             slot.set_meta(meta.with(Marks::TOKEN_SENT));
         }
         let idle_secs = at.age_secs(header.access());
+        if !reading.unclaimed {
+            inner.count_read(&local.stats, id, reading.lifetimes.touches());
+        }
         if !reading.unnoticed {
-            inner.note_read(&local.stats, slot, id, at);
+            inner.note_read(slot, id, at);
         }
         let has_value = reading.value && !reading.known.is_some_and(|known| inner.has_cas(id, Some(known)));
         let item = if has_value { self.view(&guard, id) } else { self.view_without_value(&guard, id) };
@@ -376,7 +379,9 @@ impl Store {
             let draft = how.draft(inner.draft_of(slot, (hash, key), how.cas));
             if !how.empty {
                 inner.set_deadline(id, draft.deadline);
-                inner.renew_cas(local, id, inner.arena.cas(id), draft.cas);
+                let old_cas = inner.arena.cas(id);
+                inner.renew_cas(local, id, old_cas, draft.cas);
+                inner.recount_length(&local.stats, id, old_cas, (0, 0));
                 slot.set_meta(slot.meta().without(Marks::TOKEN_SENT.and(Marks::STALE)).with(draft.marks));
                 break Ok(Stored::Stored);
             }
@@ -435,7 +440,8 @@ impl Store {
                     slot.set_meta(meta.with(Marks::TOKEN_SENT));
                 }
                 let token = wins.then(|| inner.arena.cas(id));
-                inner.note_read(&local.stats, slot, id, at);
+                inner.count_read(&local.stats, id, false);
+                inner.note_read(slot, id, at);
                 let view = self.view(&guard, id);
                 return Ok(with(if meta.has(Marks::STALE) {
                     Leased::Wanted(token, view)

@@ -27,6 +27,7 @@ mod hash;
 #[expect(unsafe_code, reason = "turns ids into key and value bytes")]
 mod item;
 mod large;
+mod lengths;
 mod locks;
 mod lru;
 mod meta;
@@ -56,9 +57,9 @@ pub use table::Marks;
 pub use write::{Condition, Draft, Refused, Reservation, Side, Stored, Terms};
 
 use crate::clock::Now;
-use crate::limits::{ACCESS_LAG_SECS, CAS_BLOCK, MEMORY_GROWTH_MAX, TURN_COPIED_MAX};
+use crate::limits::{ACCESS_LAG_SECS, CAS_BLOCK, MEMORY_GROWTH_MAX};
 use crate::settings::{ClassSizes, LruMode, LruTuning};
-use crate::stats::Block;
+use crate::stats::{Block, ClassEvent};
 use arena::{Arena, ItemId};
 use chores::Chores;
 use crossbeam_utils::CachePadded;
@@ -125,6 +126,8 @@ struct Inner {
     wants: Wants,
     /// The next block of CAS numbers.
     cas: CachePadded<AtomicU64>,
+    /// Items are counted by length from this CAS number on; 0: they are not.
+    lengths_since: AtomicU64,
     /// Items, as far as threads have said; off by up to `ITEM_DELTA_MAX` a thread.
     item_count: CachePadded<AtomicI64>,
     flush: Flush,
@@ -173,6 +176,8 @@ pub struct Local {
     item_delta: i64,
     /// What the last item that this thread wrote was given.
     last: Receipt,
+    /// The number of the class of the item that it last wrote, removed, or did not replace; 0 for none.
+    class: u8,
 }
 
 /// An item as a reader sees it.
@@ -323,6 +328,7 @@ impl Store {
             classes,
             wants: Wants::default(),
             cas: CachePadded::new(AtomicU64::new(if config.hash_seed.is_some() { CAS_SEEDED } else { first_cas() })),
+            lengths_since: AtomicU64::new(0),
             item_count: CachePadded::new(AtomicI64::new(0)),
             flush: Flush::default(),
         };
@@ -340,6 +346,7 @@ impl Store {
             copied_len: 0,
             item_delta: 0,
             last: Receipt::default(),
+            class: 0,
         }
     }
 
@@ -392,7 +399,8 @@ impl Store {
         if let Some(deadline) = touch {
             inner.set_deadline(id, deadline);
         }
-        inner.note_read(&local.stats, slot, id, at);
+        inner.count_read(&local.stats, id, touch.is_some());
+        inner.note_read(slot, id, at);
         with(Some(self.view(&guard, id)))
     }
 
@@ -481,6 +489,7 @@ impl Store {
                 page_len: inner.sizes.page_len(),
                 pages: guard.state.page_count,
                 segments,
+                used_chunks: guard.state.used_count,
                 bytes: guard.bytes(),
                 counts: guard.state.counts,
                 crawled: guard.state.sweep.crawled,
@@ -523,6 +532,8 @@ pub struct ClassSummary {
     pub pages: u32,
     /// HOT, WARM, COLD, TEMP.
     pub segments: [SegmentSummary; 4],
+    /// Chunks in use: items, heads and pieces of large ones, and what is being filled or still read.
+    pub used_chunks: u32,
     /// Bytes of its items.
     pub bytes: u64,
     /// What has happened in it.
@@ -636,14 +647,25 @@ impl Inner {
         self.death(id, at).is_some()
     }
 
-    /// Remembers that an item has been read, writing only what changes. In the flat mode it goes to its queue's head.
+    /// Counts a hit in the item's queue or, as memcached does, if it has been given a new lifetime a touch instead.
     #[inline]
-    fn note_read(&self, stats: &Block, slot: Slot<'_>, id: ItemId, at: Moment) {
-        slot.set_meta(slot.meta().read());
+    fn count_read(&self, stats: &Block, id: ItemId, touched: bool) {
         let header = self.arena.header(id);
         // By its size: its page, which knows, is another cache line.
         let shape = self.arena.shape(header.key_len(), header.value_len(), header.flags());
-        stats.hits.add(self.sizes.class_of_any(shape).number(), header.segment() as usize);
+        let class = self.sizes.class_of_any(shape).number();
+        if touched {
+            stats.classes.note(class, ClassEvent::TouchHit);
+        } else {
+            stats.classes.hit(class, header.segment() as usize);
+        }
+    }
+
+    /// Remembers that an item has been read, writing only what changes. In the flat mode it goes to its queue's head.
+    #[inline]
+    fn note_read(&self, slot: Slot<'_>, id: ItemId, at: Moment) {
+        slot.set_meta(slot.meta().read());
+        let header = self.arena.header(id);
         if at.age_secs(header.access()) >= ACCESS_LAG_SECS {
             header.set_access(at.stamp);
         }
@@ -678,16 +700,19 @@ impl Inner {
     fn bury<'t>(&'t self, local: &mut Local, mut guard: BucketGuard<'t>, slot: Slot<'t>) {
         let id = slot.id();
         guard.remove(slot);
-        self.unlink(&local.stats, &guard, id);
+        local.class = self.unlink(&local.stats, &guard, id).number();
         local.count_items(-1);
     }
 
-    /// Takes an item that is in no slot any more out of its queue, and frees its chunk, unless a reader has it pinned.
-    fn unlink(&self, stats: &Block, guard: &BucketGuard<'_>, id: ItemId) {
+    /// Takes an item that is in no slot any more out of its queue, and frees its chunk, unless a reader has it pinned. The class in
+    /// whose queue it was.
+    fn unlink(&self, stats: &Block, guard: &BucketGuard<'_>, id: ItemId) -> ClassId {
         let shape = self.arena.shape_of(Linked::vouched(id, guard));
         let (class, large) = (self.class_of(id), self.sizes.is_large(shape));
         let header = self.arena.header(id);
-        let mut class_guard = self.queueing_class(class, large).lock();
+        let queueing = self.queueing_class(class, large);
+        self.count_length(stats, self.arena.cas(id), shape.item_len, false);
+        let mut class_guard = queueing.lock();
         class_guard.dequeue(&self.arena, id);
         class_guard.state.bytes -= shape.item_len as i64;
         header.mark_unlinked();
@@ -702,10 +727,19 @@ impl Inner {
         }
         stats.bytes.sub(shape.item_len as u64);
         stats.curr_items.sub(1);
+        queueing.id
     }
 }
 
 impl Local {
+    /// The number of the class of the item that this thread last wrote, removed, or did not replace because a condition did not hold;
+    /// 0 if there was none.
+    #[inline]
+    #[must_use]
+    pub fn last_class(&self) -> u8 {
+        self.class
+    }
+
     /// What the last item that this thread stored or changed was given.
     #[inline]
     #[must_use]
@@ -721,9 +755,9 @@ impl Local {
         self.copied_len
     }
 
-    /// Has the turn of the client that is served end with this request, whatever else it might still do.
-    pub fn end_turn(&mut self) {
-        self.copied_len = TURN_COPIED_MAX;
+    /// Says that something has been done for a client that took about as long as moving so many bytes would have.
+    pub fn note_work(&mut self, len: usize) {
+        self.copied_len = self.copied_len.saturating_add(len);
     }
 
     /// A CAS number that is unique, greater than `old`, and greater than any that a client had been told when it sent what this

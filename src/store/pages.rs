@@ -40,6 +40,8 @@ pub(super) struct ClassState {
     /// Free chunks, doubly linked.
     free: Option<ItemId>,
     pub(super) free_count: u32,
+    /// Chunks in use: neither free nor to be carved yet.
+    pub(super) used_count: u32,
     /// The page being carved.
     carving: Option<PageId>,
     /// The sweep for whoever needs room.
@@ -294,7 +296,8 @@ impl ClassGuard<'_> {
         (self.state.free.is_some() || self.state.carving.is_some()).then(|| self.take(arena, pool)).flatten()
     }
 
-    fn own(&self, arena: &Arena, id: ItemId) -> Chunk {
+    fn own(&mut self, arena: &Arena, id: ItemId) -> Chunk {
+        self.state.used_count += 1;
         let page = arena.page(arena.page_of(id));
         page.used.store(page.used.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
         arena.header(id).mark_unlinked();
@@ -310,6 +313,7 @@ impl ClassGuard<'_> {
         let page = arena.page(page_id);
         let used = page.used.load(Ordering::Relaxed) - 1;
         page.used.store(used, Ordering::Relaxed);
+        self.state.used_count -= 1;
         if page.draining.load(Ordering::Relaxed) {
             if used == 0 {
                 self.release(arena, pool, page_id);

@@ -296,6 +296,7 @@ impl Store {
             let stored = match inner.decide(condition, slot, at) {
                 Ok(stored) => stored,
                 Err(outcome) => {
+                    local.class = inner.class_told(slot, class).number();
                     drop(guard);
                     inner.give_back(chunk);
                     return Ok(outcome);
@@ -398,7 +399,11 @@ impl Store {
                 inner.link_reservation(local, guard, slot, reservation, &draft, at)?;
                 Ok(stored)
             }
-            Err(outcome) => Ok(outcome),
+            Err(outcome) => {
+                let class = inner.sizes.class_of_any(reservation.shape);
+                local.class = inner.class_told(slot, class).number();
+                Ok(outcome)
+            }
         }
     }
 
@@ -482,8 +487,11 @@ impl Store {
             let Some(slot) = inner.find_live(&guard, hash, key, at) else {
                 drop(guard);
                 inner.give_back(spare);
+                let class = inner.place_for(key.len(), bytes.len(), 0).map(|place| place.class.number());
+                local.class = class.unwrap_or(0);
                 return Ok(Stored::NotStored);
             };
+            local.class = inner.queueing_class_of(slot.id()).id.number();
             let id = slot.id();
             if !inner.has_cas(id, terms.compare) {
                 drop(guard);
@@ -653,6 +661,12 @@ impl Inner {
         if condition == Condition::Always { Ok(Stored::Stored) } else { self.decide_unusual(condition, slot, at) }
     }
 
+    /// The class that a store is counted for whose condition did not hold: the item's, or the one the value would have had.
+    #[cold]
+    fn class_told(&self, slot: Option<Slot<'_>>, class: ClassId) -> ClassId {
+        slot.map_or(class, |slot| self.queueing_class_of(slot.id()).id)
+    }
+
     fn decide_unusual(&self, condition: Condition, slot: Option<Slot<'_>>, at: Moment) -> Result<Stored, Stored> {
         let live = slot.filter(|slot| self.is_alive(*slot, at));
         match (condition, live) {
@@ -718,14 +732,18 @@ impl Inner {
     ) {
         let id = slot.id();
         let (added, removed) = (added as u64, removed as u64);
-        let cas = self.renew_cas(local, id, self.arena.cas(id), draft.cas);
+        let old_cas = self.arena.cas(id);
+        let cas = self.renew_cas(local, id, old_cas, draft.cas);
+        self.recount_length(&local.stats, id, old_cas, (added, removed));
         self.arena.header(id).set_access(at.stamp);
         slot.set_meta(slot.meta().restored(draft.marks));
         local.last = Receipt { cas, value_len: self.arena.header(id).value_len(), ttl: None };
         local.stats.bytes.add(added);
         local.stats.bytes.sub(removed);
         local.stats.total_items.add(1);
-        self.class_of(id).resized(added, removed);
+        let class = self.class_of(id);
+        local.class = class.id.number();
+        class.resized(added, removed);
         if self.lru.mode() == LruMode::Flat {
             self.bump(id);
         }
@@ -787,6 +805,8 @@ impl Inner {
     ) -> Result<(), Refused> {
         let (hash, _) = draft.key;
         let (id, class) = (chunk.id(), self.class(chunk.class()));
+        let queueing = self.queueing_class(class, self.sizes.is_large(shape)).id;
+        local.class = queueing.number();
         let header = self.arena.header(id);
         header.set_flags(draft.flags);
         header.set_deadline(draft.deadline.0);
@@ -811,6 +831,7 @@ impl Inner {
             }
             local.count_items(1);
         }
+        self.count_length(&local.stats, cas, shape.item_len, true);
         self.enlist(class, chunk, shape, (draft.deadline, ghost), at);
         drop(guard);
         local.stats.bytes.add(shape.item_len as u64);

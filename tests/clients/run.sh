@@ -6,7 +6,8 @@
 #   SLABD=/usr/bin/memcached tests/clients/run.sh any other daemon that takes -l, -p, -t, -m and -u
 #
 # One PASS, FAIL or SKIP line per check, the last for a protocol that the daemon does not serve; the exit code is 0 if none
-# fails. check.py uses the three daemons; pools.py starts its own, and kills some; protocols.py starts its own, with users, and tls.py with certificates.
+# fails. check.py uses the three daemons; pools.py starts its own, and kills some; protocols.py starts its own, with users, and tls.py with
+# certificates; watching.py compares its own with a memcached.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
@@ -46,6 +47,10 @@ need "test -e $SPY_JAR" libspymemcached-java
 need "ls /usr/lib/*/sasl2/libplain.so" libsasl2-modules
 SASL_PATH=$(dirname "$(find /usr/lib -path '*/sasl2/libplain.so' -print -quit)")
 export SASL_PATH
+
+need "test -e /usr/share/memcached/scripts/memcached-tool && command -v memcached" memcached
+need "perl -MIO::Socket::INET -e 1" perl
+need "command -v promtool" prometheus
 
 scratch=$(mktemp -d)
 pids=()
@@ -145,7 +150,7 @@ done
 
 mkdir "$scratch/java"
 check "spymemcached: programs compile" javac -cp "$SPY_JAR" -d "$scratch/java" tests/clients/*.java
-for script in pools protocols tls; do
+for script in pools protocols tls watching; do
     SLABD=$SLABD SPYMEMCACHED=$SPY_JAR:$scratch/java "$scratch/venv/bin/python" -B "tests/clients/$script.py" || failed=1
 done
 
