@@ -579,6 +579,16 @@ fn a_reload_under_load_loses_no_connection() {
     });
 }
 
+/// A process that does not outlive its test.
+struct Killed(std::process::Child);
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        drop(self.0.kill());
+        drop(self.0.wait());
+    }
+}
+
 #[test]
 fn the_binary_reads_its_certificates_again_on_sighup() {
     let certs = Certs::new("sighup");
@@ -589,12 +599,14 @@ fn the_binary_reads_its_certificates_again_on_sighup() {
         certs.path("server.key").display(),
         certs.path("ca.pem").display()
     );
-    let mut daemon = Command::new(env!("CARGO_BIN_EXE_slabd"))
+    let daemon = Command::new(env!("CARGO_BIN_EXE_slabd"))
         .args(["-Z", "-p", "-1", "-l", "127.0.0.1", "-u", "root", "-o", &options])
         .env("MEMCACHED_PORT_FILENAME", &ports)
+        .stdout(Stdio::null())
         .stderr(Stdio::null())
         .spawn()
         .unwrap();
+    let daemon = Killed(daemon);
     until("the ports", || ports.exists());
     let text = std::fs::read_to_string(&ports).unwrap();
     let port: u16 = text.trim().rsplit(' ').next().unwrap().parse().unwrap();
@@ -602,13 +614,11 @@ fn the_binary_reads_its_certificates_again_on_sighup() {
     let mut open = TlsClient::connect(addr, &certs.client(Some(&certs)));
     open.exchange(b"get x\r\n", b"END\r\n");
     certs.renew();
-    let hang_up = Command::new("kill").args(["-s", "HUP", &daemon.id().to_string()]).status().unwrap();
+    let hang_up = Command::new("kill").args(["-s", "HUP", &daemon.0.id().to_string()]).status().unwrap();
     assert!(hang_up.success());
     let config = certs.client(Some(&certs));
     until("the new certificates", || TlsClient::connect(addr, &config).try_exchange(b"get x\r\n", 5).is_ok());
     open.exchange(b"get x\r\n", b"END\r\n");
-    daemon.kill().unwrap();
-    daemon.wait().unwrap();
 }
 
 #[test]

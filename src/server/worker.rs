@@ -240,6 +240,8 @@ impl Worker {
                 let next = conn.serve(&mut self.desk);
                 self.desk.tls.may_work = false;
                 self.route(token, next);
+                // A first request may have come along, and nothing else would have its answer written.
+                self.write();
                 break;
             }
         }
