@@ -235,7 +235,7 @@ counters! {
 
 /// Counters of one thread by class: hits by queue, HOT first, then what [`ClassEvent`] names.
 #[derive(Debug)]
-pub struct ClassCounters(Box<[[Counter; CLASS_COUNTERS]]>);
+pub struct ClassCounters(Box<[[Counter; CLASS_COUNTERS]; CLASSES_MAX + 1]>);
 
 /// HOT, WARM, COLD, TEMP.
 pub const QUEUES: usize = 4;
@@ -264,7 +264,7 @@ pub const CLASS_COUNTERS: usize = ClassEvent::TouchHit as usize + 1;
 
 impl Default for ClassCounters {
     fn default() -> Self {
-        Self((0..=CLASSES_MAX).map(|_| Default::default()).collect())
+        Self(Box::new(std::array::from_fn(|_| Default::default())))
     }
 }
 
@@ -283,12 +283,14 @@ impl ClassCounters {
 
     #[inline]
     fn add(&self, class: u8, place: usize) {
-        // A class of no such number, a queue of no such place, and nothing else, is not counted.
-        if let Some(counter) = self.0.get(usize::from(class)).and_then(|class| class.get(place)) {
+        // There is no class of a higher number; to say so this way costs no comparison.
+        if let Some(counter) = self.0[usize::from(class) % (CLASSES_MAX + 1)].get(place) {
             counter.add(1);
         }
     }
 }
+
+const _: () = assert!((CLASSES_MAX + 1).is_power_of_two());
 
 /// Sums of [`ClassCounters`], by the number of the class.
 pub type ClassSums = Vec<[u64; CLASS_COUNTERS]>;

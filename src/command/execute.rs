@@ -117,7 +117,8 @@ pub fn store_on_terms(
     tell(cx, hash, request, stored)
 }
 
-#[inline]
+// As `store_whole`, and for the same reason.
+#[inline(always)]
 fn tell(
     cx: &mut Context<'_>,
     hash: Hash,
