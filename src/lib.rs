@@ -74,6 +74,7 @@ pub mod store;
 
 pub mod auth;
 pub mod clock;
+pub mod events;
 pub mod limits;
 pub mod settings;
 pub mod stats;

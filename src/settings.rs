@@ -1,5 +1,6 @@
 //! What is meant: the daemon's settings, validated, without a word of how they were written on a command line.
 
+use crate::events::LogLens;
 use crate::limits::{ITEM_LEN_MAX, MEMORY_LEN_MAX, MEMORY_LEN_MIN, PAGE_LEN_MAX, THREADS_MAX, chunk_names_pieces};
 use std::collections::HashMap;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -58,6 +59,16 @@ pub struct Settings {
     pub chunk_max: Option<usize>,
     /// `-o idle_timeout`: close TCP connections idle this long.
     pub idle_timeout: Option<Duration>,
+    /// Items may be dumped (without `-X`).
+    pub dumps: bool,
+    /// Clients may watch (without `-W`).
+    pub watch: bool,
+    /// `flush_all` is allowed (without `-F`).
+    pub flush: bool,
+    /// `-A`: clients may end the daemon.
+    pub shutdown: bool,
+    /// `-o worker_logbuf_size`, `watcher_logbuf_size`.
+    pub logs: LogLens,
     /// `-S`: clients of the binary protocol log in by SASL, with the users of `auth_file`.
     pub sasl: bool,
     /// `-U`: where to answer datagrams.
@@ -137,6 +148,11 @@ impl Default for Settings {
             process_len_max: None,
             chunk_max: None,
             idle_timeout: None,
+            dumps: true,
+            watch: true,
+            flush: true,
+            shutdown: false,
+            logs: LogLens { worker: 64 << 10, watcher: 256 << 10 },
             sasl: false,
             udp: Vec::new(),
             auth_file: None,

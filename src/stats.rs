@@ -3,6 +3,7 @@
 //! A block has **one writer**, its thread, so adding is a plain load and store; readers may be anybody. `stats reset`
 //! therefore does not write to the blocks: it remembers their sums, and later sums are given less those.
 
+use crate::events::{Hub, Log};
 use crate::limits::CLASSES_MAX;
 use crossbeam_utils::CachePadded;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -40,6 +41,8 @@ macro_rules! counters {
             $($(#[$doc])* pub $name: Counter,)*
             /// Hits by class and queue.
             pub hits: ClassHits,
+            /// What the thread notes for watchers.
+            pub log: Arc<Log>,
         }
 
         /// Sums of all blocks at one moment; each value true for some moment during the summing.
@@ -210,12 +213,14 @@ pub struct Registry {
     /// What `stats reset` remembered.
     zero: Mutex<Totals>,
     zero_hits: Mutex<HitSums>,
+    /// Who watches what threads note.
+    pub watch: Arc<Hub>,
 }
 
 impl Registry {
     /// A new block, to be written by one thread only.
     pub fn register(&self) -> Arc<CachePadded<Block>> {
-        let block = Arc::new(CachePadded::new(Block::default()));
+        let block = Arc::new(CachePadded::new(Block { log: self.watch.log(), ..Block::default() }));
         self.blocks.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&block));
         block
     }

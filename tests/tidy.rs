@@ -39,6 +39,7 @@ const IMPORTS: &[(&str, &[Target])] = &[
         "server",
         &[
             ("session", ANY),
+            ("events", ANY),
             ("maintain", ANY),
             ("command", &["Out", "Value", "Context", "Daemon"]),
             ("auth", &["Auth"]),
@@ -56,7 +57,8 @@ const IMPORTS: &[(&str, &[Target])] = &[
             ("proto", ANY),
             ("command", ANY),
             ("auth", ANY),
-            ("store", &["Store", "Reservation", "Hash", "Value"]),
+            ("events", ANY),
+            ("store", &["Store", "Reservation", "Hash", "Value", "Dump", "Listing"]),
             ("stats", ANY),
             ("clock", ANY),
             ("limits", ANY),
@@ -66,12 +68,13 @@ const IMPORTS: &[(&str, &[Target])] = &[
         "maintain",
         &[("sys", &["process"]), ("store", ANY), ("settings", ANY), ("stats", ANY), ("clock", ANY), ("limits", ANY)],
     ),
-    ("proto", &[("command", VOCABULARY), ("limits", ANY)]),
+    ("proto", &[("command", VOCABULARY), ("events", &["escape", "escape_unless"]), ("limits", ANY)]),
     (
         "command",
         &[
             ("auth", &["Auth"]),
             ("store", ANY),
+            ("events", ANY),
             // What `stats` tells of the process.
             ("sys", &["process"]),
             ("settings", ANY),
@@ -84,6 +87,7 @@ const IMPORTS: &[(&str, &[Target])] = &[
         "store",
         &[
             ("sys", &["memory"]),
+            ("events", ANY),
             ("settings", &["Background", "LruMode", "LruTuning"]),
             ("stats", ANY),
             ("clock", ANY),
@@ -92,8 +96,9 @@ const IMPORTS: &[(&str, &[Target])] = &[
     ),
     ("auth", &[("sys", &["process"]), ("limits", ANY)]),
     ("sys", &[("limits", ANY)]),
-    ("stats", &[("limits", ANY)]),
-    ("settings", &[("limits", ANY)]),
+    ("stats", &[("events", ANY), ("limits", ANY)]),
+    ("events", &[("limits", ANY)]),
+    ("settings", &[("events", &["LogLens"]), ("limits", ANY)]),
     ("clock", &[]),
     ("limits", &[]),
     ("lib", &[]),
@@ -108,6 +113,7 @@ const ANY: &[&str] = &[];
 #[rustfmt::skip]
 const VOCABULARY: &[&str] = &[
     "Automove", "ClassSet", "Count", "Initial", "MaintainCommand", "Protocol",
+    "DumpForm", "Dumped", "Kinds", "Shutdown", "StreamRequest",
     "Command", "Direction", "Factor", "Leased", "Lifetimes", "LruCommand", "LruMode", "Marks", "MetaCommand", "MetaCount",
     "MetaDelete", "MetaGet", "MetaOutcome", "MetaShape", "MetaView", "Opaque", "Out", "Outcome", "Receipt", "ReplyShape",
     "Report", "StatsTopic", "Step", "StoreRequest", "StoreTerms", "StoreVerb", "VERSION", "Value", "View", "WireError",
@@ -186,6 +192,12 @@ const CEILINGS: &[(&str, usize)] = &[
     ("store/pages.rs", 550),
     ("store/sizes.rs", 300),
     ("store/table.rs", 900),
+    ("store/table/walk.rs", 150),
+    ("store/dump.rs", 300),
+    ("store/peek.rs", 80),
+    ("proto/dump.rs", 200),
+    ("session/stream.rs", 250),
+    ("command/tell.rs", 150),
     ("store/locks.rs", 300),
     ("store/locks/word.rs", 80),
     ("store/meta.rs", 600),
@@ -209,6 +221,8 @@ const CEILINGS: &[(&str, usize)] = &[
     ("sys/process.rs", 300),
     ("sys/systemd.rs", 150),
     ("stats.rs", 350),
+    ("events.rs", 450),
+    ("events/log.rs", 450),
     ("clock.rs", 150),
     ("limits.rs", 350),
 ];

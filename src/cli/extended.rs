@@ -1,7 +1,7 @@
 //! `-o`: what memcached has put into one option, and `lru_mode`, which is ours.
 
 use super::flags::{bad, number};
-use crate::limits::{PAGE_LEN_MAX, chunk_names_pieces};
+use crate::limits::{LOG_KB_MAX, LOG_KB_MIN, PAGE_LEN_MAX, chunk_names_pieces};
 use crate::settings::{Automove, Background, LruMode, LruTuning, Settings};
 use std::time::Duration;
 
@@ -77,8 +77,15 @@ fn lru_mode(option: &str, typed: &str) -> Result<LruMode, String> {
 }
 
 /// Those of the maintainer and of pages that have a value. (`slab_automove` may do without.)
-const BACKGROUND_OPTIONS: [&str; 5] =
-    ["slab_automove_ratio", "slab_automove_window", "lru_crawler_sleep", "lru_crawler_tocrawl", "slab_chunk_max"];
+const BACKGROUND_OPTIONS: [&str; 7] = [
+    "slab_automove_ratio",
+    "slab_automove_window",
+    "lru_crawler_sleep",
+    "lru_crawler_tocrawl",
+    "slab_chunk_max",
+    "worker_logbuf_size",
+    "watcher_logbuf_size",
+];
 
 /// Sets one of them; whether the name is among them.
 fn background_option(name: &str, typed: &str, settings: &mut Settings) -> Result<bool, String> {
@@ -101,6 +108,8 @@ fn background_option(name: &str, typed: &str, settings: &mut Settings) -> Result
             background.crawler_sleep_us = number(&option, typed, 0, Background::CRAWLER_SLEEP_US_MAX)?;
         }
         "lru_crawler_tocrawl" => background.crawler_tocrawl = number(&option, typed, 0, u32::MAX)?,
+        "worker_logbuf_size" => settings.logs.worker = number(&option, typed, LOG_KB_MIN, LOG_KB_MAX)? << 10,
+        "watcher_logbuf_size" => settings.logs.watcher = number(&option, typed, LOG_KB_MIN, LOG_KB_MAX)? << 10,
         "slab_chunk_max" => settings.chunk_max = Some(number(&option, typed, 1, PAGE_LEN_MAX)? << 10),
         _ => return Ok(false),
     }

@@ -5,8 +5,9 @@
 
 use super::{
     Command, Context, Count, Direction, Initial, LruCommand, Outcome, StatsTopic, StoreRequest, StoreTerms, StoreVerb,
-    WireError, arithmetic, control, meta, report,
+    WireError, arithmetic, control, meta, report, tell,
 };
+use crate::events::{Kinds, Verb};
 use crate::settings::LruTuning;
 use crate::store::{Condition, Deadline, Draft, Hash, Leased, Lifetimes, Refused, Reservation, Side, Stored, Terms};
 use arrayvec::ArrayVec;
@@ -30,6 +31,7 @@ pub fn execute<R>(cx: &mut Context<'_>, hash: Hash, command: Command<'_>, with: 
 /// Reads one key; hands on a hit under its lock.
 #[inline]
 pub fn get<R>(cx: &mut Context<'_>, key: (Hash, &[u8]), touch: Option<i64>, with: impl FnOnce(Outcome<'_>) -> R) -> R {
+    tell::fetch(cx, key);
     let deadline = touch.map(|exptime| Deadline::from_exptime(exptime, cx.now));
     let mut hit = false;
     let result = cx.daemon.store.get(cx.local, key, cx.now, deadline, |view| match view {
@@ -55,6 +57,7 @@ pub fn get<R>(cx: &mut Context<'_>, key: (Hash, &[u8]), touch: Option<i64>, with
 
 /// Gives an item a new lifetime, and hands it on as a hit, under its lock: a touch, and no get.
 pub fn touch<R>(cx: &mut Context<'_>, key: (Hash, &[u8]), exptime: i64, with: impl FnOnce(Outcome<'_>) -> R) -> R {
+    tell::fetch(cx, key);
     let deadline = Deadline::from_exptime(exptime, cx.now);
     let mut hit = false;
     let result = cx.daemon.store.get(cx.local, key, cx.now, Some(deadline), |view| {
@@ -72,6 +75,7 @@ pub fn touch<R>(cx: &mut Context<'_>, key: (Hash, &[u8]), exptime: i64, with: im
 #[inline(always)]
 pub fn store_whole(cx: &mut Context<'_>, hash: Hash, request: StoreRequest<'_>, value: &[u8]) -> Outcome<'static> {
     cx.local.stats.cmd_set.add(1);
+    tell::fetch(cx, (hash, request.key));
     let terms = StoreTerms::default();
     let stored = match plan(request.verb) {
         Plan::Put(condition) => {
@@ -91,6 +95,7 @@ pub fn store_on_terms(
     value: &[u8],
 ) -> Outcome<'static> {
     cx.local.stats.cmd_set.add(1);
+    tell::fetch(cx, (hash, request.key));
     let stored = match plan(request.verb) {
         Plan::Put(condition) => {
             let draft = draft(cx, hash, request, terms);
@@ -109,7 +114,10 @@ fn tell(
     stored: Result<Stored, Refused>,
 ) -> Outcome<'static> {
     match stored {
-        Ok(stored) => told(cx, request.verb, stored),
+        Ok(stored) => {
+            tell::stored(cx, hash, request, Ok(stored));
+            told(cx, request.verb, stored)
+        }
         Err(refused) => {
             let error = refuse(cx, hash, request, refused);
             refusal(request.verb, error)
@@ -185,11 +193,16 @@ pub fn grow_store(cx: &mut Context<'_>, reservation: &mut Reservation, verb: Sto
 /// Stores a value that has come.
 pub fn finish_store(
     cx: &mut Context<'_>,
-    reservation: Reservation,
+    mut reservation: Reservation,
     verb: StoreVerb,
     terms: &StoreTerms,
 ) -> Outcome<'static> {
     cx.local.stats.cmd_set.add(1);
+    let watched = cx.local.stats.log.is_watched(Kinds::ALL).then(|| (reservation.key(), reservation.value_len()));
+    let hash = reservation.hash();
+    if let Some((key, _)) = &watched {
+        tell::fetch(cx, (hash, key));
+    }
     let stored = match plan(verb) {
         Plan::Put(condition) => cx.daemon.store.commit(cx.local, reservation, condition, cx.now),
         Plan::Extend(side) => {
@@ -197,9 +210,14 @@ pub fn finish_store(
             cx.daemon.store.commit_extension(cx.local, reservation, how, extension(terms), cx.now)
         }
     };
-    match stored {
+    let result = stored.map_err(|refused| count_refusal(cx, refused));
+    if let Some((key, value_len)) = &watched {
+        let request = StoreRequest { verb, key, flags: 0, exptime: 0, value_len: *value_len };
+        tell::stored(cx, hash, request, result);
+    }
+    match result {
         Ok(stored) => told(cx, verb, stored),
-        Err(refused) => refusal(verb, count_refusal(cx, refused)),
+        Err(error) => refusal(verb, error),
     }
 }
 
@@ -255,7 +273,9 @@ fn refuse(cx: &mut Context<'_>, hash: Hash, request: StoreRequest<'_>, refused: 
     if is_better_gone(request.verb) {
         cx.daemon.store.delete(cx.local, (hash, request.key), cx.now);
     }
-    count_refusal(cx, refused)
+    let error = count_refusal(cx, refused);
+    tell::stored(cx, hash, request, Err(error));
+    error
 }
 
 pub(super) fn count_refusal(cx: &Context<'_>, refused: Refused) -> WireError {
@@ -293,19 +313,22 @@ fn rare(cx: &mut Context<'_>, hash: Hash, command: Command<'_>) -> Outcome<'stat
         Command::Lru(change) => lru(cx, change),
         Command::Maintain(command) => control::maintain(cx, command),
         Command::MemoryLimit { mb } => control::memory_limit(cx, mb),
+        Command::Shutdown(how) => control::shutdown(cx, how),
         Command::Quit | Command::Abort => Outcome::Close,
         Command::Refused(error) => Outcome::Refused(error),
         Command::Get { .. }
         | Command::EndOfKeys
         | Command::Lease { .. }
         | Command::Describe { .. }
+        | Command::Stream(_)
         | Command::Store(_) => {
-            unreachable!("reading and storing have their own ways")
+            unreachable!("reading, storing and streams have their own ways")
         }
     }
 }
 
 fn lease<R>(cx: &mut Context<'_>, key: (Hash, &[u8]), with: impl FnOnce(Outcome<'_>) -> R) -> R {
+    tell::fetch(cx, key);
     let mut with = Some(with);
     let mut hit = false;
     let result = cx.daemon.store.lease(cx.local, key, cx.now, |leased| {
@@ -323,6 +346,8 @@ fn lease<R>(cx: &mut Context<'_>, key: (Hash, &[u8]), with: impl FnOnce(Outcome<
 
 /// Removes a key, if it has the CAS number that may be named.
 pub fn delete(cx: &mut Context<'_>, key: (Hash, &[u8]), compare: Option<u64>) -> Outcome<'static> {
+    tell::fetch(cx, key);
+    let about = tell::before_delete(cx, key);
     let removed = match compare {
         // Whatever is there, a lease as well.
         None if cx.daemon.store.delete(cx.local, key, cx.now) => Stored::Stored,
@@ -332,6 +357,9 @@ pub fn delete(cx: &mut Context<'_>, key: (Hash, &[u8]), compare: Option<u64>) ->
     match removed {
         Stored::Stored | Stored::StoredStale => {
             cx.local.stats.delete_hits.add(1);
+            if let Some(about) = about {
+                tell::deleted(cx, key.1, Verb::Delete, about);
+            }
             Outcome::Deleted
         }
         Stored::Exists => Outcome::Exists,
@@ -375,7 +403,10 @@ fn begin_count(cx: &mut Context<'_>, key: (Hash, &[u8]), initial: Initial) -> Ou
     let mut digits = itoa::Buffer::new();
     let digits = digits.format(initial.number);
     match cx.daemon.store.put_apart(cx.local, draft, Condition::Absent, digits.as_bytes(), cx.now) {
-        Ok(Stored::Stored) => Outcome::Number(initial.number),
+        Ok(Stored::Stored) => {
+            tell::made(cx, key, digits.len());
+            Outcome::Number(initial.number)
+        }
         Ok(_) => Outcome::NotStored,
         Err(refused) => Outcome::Refused(count_refusal(cx, refused)),
     }
@@ -399,6 +430,7 @@ pub(super) fn add(
     given: (Option<u64>, Lifetimes),
 ) -> Result<Option<u64>, NotCounted> {
     let Count { direction, delta, compare, initial } = *count;
+    tell::fetch(cx, key);
     let counted = cx.daemon.store.rewrite(cx.local, key, given, cx.now, |value, cas| {
         // An empty value is no number whatever its CAS number is, as for memcached.
         if !value.is_empty() && compare.is_some_and(|compare| compare != cas) {
@@ -431,6 +463,9 @@ pub(super) fn refused_count(cx: &Context<'_>, not_counted: NotCounted) -> WireEr
 }
 
 fn flush_all(cx: &Context<'_>, delay: i64) -> Outcome<'static> {
+    if !cx.daemon.settings.flush {
+        return Outcome::Refused(WireError::FlushDisabled);
+    }
     cx.local.stats.cmd_flush.add(1);
     cx.daemon.store.flush_all(cx.now, Deadline::from_exptime(delay.max(0), cx.now));
     Outcome::Done

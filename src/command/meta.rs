@@ -4,7 +4,8 @@
 //! flags were asked to be told, in which order) is not here; what must happen in order is in [`Lifetimes`].
 
 use super::execute::{NotCounted, add, count_refusal, refused_count};
-use super::{Context, Count, Direction, Initial, WireError};
+use super::{Context, Count, Direction, Initial, WireError, tell};
+use crate::events::Verb;
 use crate::store::{Deadline, Draft, Hash, Invalidation, Lifetimes, Marks, MetaView, Reading, Receipt, Step, Stored};
 
 /// One meta command without its key. (`ms` is a [`StoreRequest`](super::StoreRequest) with [`StoreTerms`].)
@@ -121,6 +122,10 @@ pub fn execute_meta<R>(
     command: &MetaCommand,
     with: impl FnOnce(MetaOutcome<'_>) -> R,
 ) -> R {
+    // What counts says so itself.
+    if !matches!(command, MetaCommand::Count(_)) {
+        tell::fetch(cx, key);
+    }
     match command {
         MetaCommand::Get(get) if get.lifetimes.vivify().is_none() => read(cx, key, get, with),
         MetaCommand::Get(get) => read_or_make(cx, key, get, with),
@@ -215,6 +220,7 @@ fn remove(cx: &mut Context<'_>, key: (Hash, &[u8]), delete: &MetaDelete) -> Meta
     let MetaDelete { compare, cas, empty, stale, exptime } = *delete;
     let store = &cx.daemon.store;
     let leaves = empty || stale;
+    let about = if leaves { None } else { tell::before_delete(cx, key) };
     let removed = if leaves {
         // A lifetime is for what is stale; what is only emptied keeps its own.
         let deadline = exptime.filter(|_| stale).map(|exptime| Deadline::from_exptime(exptime, cx.now));
@@ -235,6 +241,9 @@ fn remove(cx: &mut Context<'_>, key: (Hash, &[u8]), delete: &MetaDelete) -> Meta
         Ok(_) => {
             if !leaves {
                 stats.delete_hits.add(1);
+            }
+            if let Some(about) = about {
+                tell::deleted(cx, key.1, Verb::MetaDelete, about);
             }
             MetaOutcome::Done
         }
@@ -261,7 +270,10 @@ fn count(cx: &mut Context<'_>, key: (Hash, &[u8]), count: &MetaCount) -> MetaOut
         let mut text = itoa::Buffer::new();
         let text = text.format(count.initial).as_bytes();
         match cx.daemon.store.create(cx.local, draft, lifetimes, text, cx.now) {
-            Ok(Some(receipt)) => return MetaOutcome::Made(count.initial, receipt),
+            Ok(Some(receipt)) => {
+                tell::made(cx, key, text.len());
+                return MetaOutcome::Made(count.initial, receipt);
+            }
             // Somebody has made it meanwhile.
             Ok(None) => {}
             Err(refused) => return MetaOutcome::Refused(count_refusal(cx, refused)),

@@ -8,9 +8,11 @@ pub mod control;
 pub mod execute;
 pub mod meta;
 pub mod report;
+pub mod tell;
 
+pub use crate::events::Kinds;
 pub use crate::settings::{Automove, LruMode, Protocol};
-pub use crate::store::{ClassSet, Leased, Lifetimes, Marks, MetaView, Receipt, Step, Value, View};
+pub use crate::store::{ClassSet, Dumped, Leased, Lifetimes, Marks, MetaView, Receipt, Step, Value, View};
 pub use meta::{MetaCommand, MetaCount, MetaDelete, MetaGet, MetaOutcome, StoreTerms};
 
 use crate::auth::Auth;
@@ -95,6 +97,10 @@ pub enum Command<'a> {
         /// In megabytes.
         mb: u64,
     },
+    /// Answer by more than fits one answer.
+    Stream(StreamRequest),
+    /// End the daemon; none: what was there for how to is nothing.
+    Shutdown(Option<Shutdown>),
     /// Close the connection, politely.
     Quit,
     /// Close the connection without a word, once what is owed is written: another protocol's request, a line without end.
@@ -115,8 +121,44 @@ impl Command<'_> {
                 | Self::Lru(_)
                 | Self::Maintain(_)
                 | Self::MemoryLimit { .. }
+                | Self::Stream(_)
+                | Self::Shutdown(_)
         )
     }
+}
+
+/// What is answered by a stream of lines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StreamRequest {
+    /// All items of these classes; none: what was there for a class is none.
+    Dump(DumpForm, Option<ClassSet>),
+    /// So many items of a class, or (0) all, as far as they fit.
+    Listing {
+        /// By its number.
+        class: u32,
+        /// How many.
+        limit: u32,
+    },
+    /// What happens.
+    Watch(Kinds),
+}
+
+/// What a dump says of an item.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DumpForm {
+    /// All that is known.
+    Meta,
+    /// Its key, as a command that reads it.
+    Keys,
+}
+
+/// How to end the daemon.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shutdown {
+    /// As SIGINT does.
+    Now,
+    /// As SIGUSR1 does.
+    Gracefully,
 }
 
 /// What `lru` is to change.
@@ -452,6 +494,26 @@ pub enum WireError {
     CrawlBadClass,
     /// `lru_crawler crawl`: no class at all.
     CrawlNothing,
+    /// metadump with `-X`.
+    DumpDisabled,
+    /// mgdump with `-X`.
+    KeyDumpDisabled,
+    /// `stats cachedump` with `-X`.
+    ListingDisabled,
+    /// `stats cachedump`: too few words.
+    ListingUsage,
+    /// `stats cachedump`: no such class.
+    ListingBadClass,
+    /// watch with `-W`.
+    WatchDisabled,
+    /// watch: too many do.
+    TooManyWatchers,
+    /// `flush_all` with `-F`.
+    FlushDisabled,
+    /// shutdown without `-A`.
+    ShutdownDisabled,
+    /// shutdown in a way that there is not.
+    ShutdownMode,
     /// `cache_memlimit`: less than what works.
     MemoryLimitTooSmall,
     /// `cache_memlimit`: bytes, by the looks of it.

@@ -314,6 +314,8 @@ fn other<'a>(line: &'a [u8]) -> Parsed<Line<'a>> {
         b"slabs" => administer(admin::slabs(rest)),
         b"lru_crawler" => administer(admin::lru_crawler(rest)),
         b"cache_memlimit" => administer(admin::cache_memlimit(rest)),
+        b"watch" => administer(admin::watch(rest)),
+        b"shutdown" => administer(admin::shutdown(rest)),
         b"version" => one(Command::Version, false),
         b"quit" => one(Command::Quit, false),
         b"mg" => meta::get(rest),
@@ -430,7 +432,9 @@ fn verbosity<'a>(line: &[u8]) -> Line<'a> {
 
 /// stats `[<topic>]`
 fn stats<'a>(line: &[u8]) -> Line<'a> {
-    match stats_topic(Words::new(line).word()) {
+    let topic = Words::new(line).word();
+    match stats_topic(topic) {
+        None if topic == Some(b"cachedump") => administer(admin::cachedump(line)),
         Some(topic) => one(Command::Stats(topic), false),
         None => refused(WireError::UnknownCommand, false),
     }

@@ -29,12 +29,14 @@ use super::pending::Pending;
 use super::socket::Socket;
 use crate::clock::Tick;
 use crate::command::{Context, Out};
+use crate::events::{Kinds, Reason};
 use crate::limits::{READ_BUFFER_LEN, ROUND_COST_MIN, TURN_INPUT_MAX, TURN_OUTPUT_MAX, WRITE_AT_ONCE_LEN};
 use crate::session::{Session, Stop};
 use crate::settings::Protocol;
 use mio::event::Event;
 use mio::{Interest, Registry, Token};
 use std::io::{self, ErrorKind, Read};
+use std::net::SocketAddr;
 
 /// One client.
 #[derive(Debug)]
@@ -63,8 +65,14 @@ pub(super) struct Conn {
     unread: bool,
     /// Goodbye is said; input is thrown away.
     lingering: bool,
+    /// The session is in the midst of a long answer.
+    streaming: bool,
     /// On the worker's list for the next turn.
     pub yielded: bool,
+    /// Why it is closed, when it is.
+    pub reason: Reason,
+    /// Where it comes from, if somebody wanted to know when it came.
+    pub peer: Option<SocketAddr>,
 }
 
 /// What the worker has to do with a connection now.
@@ -76,6 +84,10 @@ pub(super) enum Next {
     Yield,
     /// Serve it again when a login may be checked.
     Later,
+    /// Have it go on with a long answer when others have been served.
+    Slice,
+    /// Serve it again next turn, and tell it what its session's watcher says from now on.
+    Watch,
     /// Serve it again next turn, and close it after a while.
     Linger,
     /// Close it.
@@ -99,7 +111,10 @@ impl Conn {
             closing: false,
             unread: false,
             lingering: false,
+            streaming: false,
             yielded: false,
+            reason: Reason::Normal,
+            peer: None,
         }
     }
 
@@ -157,6 +172,55 @@ impl Conn {
         if self.closing {
             return self.farewell();
         }
+        if self.streaming {
+            return Next::Slice;
+        }
+        self.serve_now(desk)
+    }
+
+    /// Goes on with a long answer by a slice, and writes it.
+    pub(super) fn go_on(&mut self, desk: &mut Desk) -> Next {
+        match self.write(desk) {
+            Flow::Done => {}
+            Flow::Blocked => return Next::Wait,
+            Flow::Broken => return Next::Close,
+        }
+        self.streaming = false;
+        let next = self.serve_now(desk);
+        match self.write(desk) {
+            Flow::Broken => Next::Close,
+            // Its event says when to go on.
+            Flow::Blocked if next == Next::Slice => Next::Wait,
+            _ => next,
+        }
+    }
+
+    /// Hands what its watcher has to say to an outbox, if it owes nothing.
+    pub(super) fn tell(&mut self, desk: &mut Desk) {
+        let Self { session, out, .. } = self;
+        if let Some(watcher) = session.watcher().filter(|_| out.is_none()) {
+            watcher.take(|lines| {
+                let out = out.insert(desk.spares.take_outbox());
+                out.make_room(lines.len());
+                Out::bytes(&mut **out, lines);
+            });
+        }
+    }
+
+    /// What it is told by.
+    pub(super) fn number(&self) -> u32 {
+        self.socket.number()
+    }
+
+    /// Where it comes from.
+    pub(super) fn peer(&self) -> Option<SocketAddr> {
+        self.peer.or_else(|| self.socket.peer())
+    }
+
+    fn serve_now(&mut self, desk: &mut Desk) -> Next {
+        if desk.stats.log.is_watched(Kinds::ALL) {
+            desk.stats.log.serve(self.number());
+        }
         let next = self.serve_open(desk);
         match &self.out {
             None => {}
@@ -206,6 +270,7 @@ impl Conn {
                     }
                     Err(error) if error.kind() == ErrorKind::Interrupted => continue,
                     Err(error) => {
+                        self.reason = Reason::Error;
                         log::debug!("connection lost while reading: {error}");
                         return Next::Close;
                     }
@@ -225,7 +290,15 @@ impl Conn {
                 }
                 Stop::Budget => return give_way(desk),
                 Stop::Later => return Next::Later,
-                Stop::Close => {
+                Stop::Slice => {
+                    self.streaming = true;
+                    return Next::Slice;
+                }
+                Stop::Watch => return Next::Watch,
+                Stop::Close | Stop::Abort => {
+                    if stop == Stop::Abort {
+                        self.reason = Reason::Error;
+                    }
                     self.stop_reading(desk);
                     return Next::Wait;
                 }
@@ -276,7 +349,7 @@ impl Conn {
                 return Ok((len, self.feed_pending(desk)));
             }
             log::debug!("connection closed: a request longer than any may be");
-            return Ok((len, Stop::Close));
+            return Ok((len, Stop::Abort));
         }
         let out = self.out.get_or_insert_with(|| desk.spares.take_outbox());
         let mut cx = Context { daemon: &desk.daemon, local: &mut desk.local, now: desk.now, admin: true };
@@ -304,7 +377,7 @@ impl Conn {
     }
 
     fn note_stop(&mut self, stop: Stop) {
-        self.again = matches!(stop, Stop::Output | Stop::Budget | Stop::Later);
+        self.again = matches!(stop, Stop::Output | Stop::Budget | Stop::Later | Stop::Slice);
     }
 
     fn stop_reading(&mut self, desk: &mut Desk) {
@@ -333,6 +406,7 @@ impl Conn {
                 Flow::Done
             }
             Err(error) => {
+                self.reason = Reason::Error;
                 log::debug!("connection lost while writing: {error}");
                 Flow::Broken
             }

@@ -21,6 +21,7 @@
 mod arena;
 mod audit;
 mod chores;
+mod dump;
 mod evict;
 mod expiry;
 mod hash;
@@ -32,6 +33,7 @@ mod lru;
 mod meta;
 mod moves;
 mod pages;
+mod peek;
 mod queues;
 mod reassign;
 mod relocate;
@@ -43,6 +45,7 @@ mod write;
 
 pub use audit::Census;
 pub use chores::{ChoresSummary, ClassSet, CrawlRefused, ReassignRefused};
+pub use dump::{Dump, Dumped, Listing};
 pub use expiry::Deadline;
 pub use hash::Hash;
 pub use meta::{Invalidation, Leased, Lifetimes, MetaView, Place, Reading, Receipt, Step};

@@ -25,6 +25,8 @@
 //! geometry still leads there holds the right one. The array is reserved at its greatest length; nothing is ever copied, and there is
 //! no pause. The price: towards the end of a round, buckets not yet split are fuller than the others, and some overflow.
 
+pub(super) mod walk;
+
 use super::arena::ItemId;
 use super::hash::{Hash, ITEM_TAG};
 use super::locks::{Held, Rank, Ranked, word};
