@@ -12,9 +12,9 @@
 //!
 //! Where nobody watches, all of this is one look at a word that nobody writes.
 
-mod log;
+mod hub;
 
-pub use log::{Hub, Log, LogCounts, LogLens, Watcher};
+pub use hub::{Hub, Log, LogCounts, LogLens, Watcher};
 
 use crate::limits::LOG_ENTRY_LEN_MAX;
 use std::io::Write as _;

@@ -222,7 +222,7 @@ const CEILINGS: &[(&str, usize)] = &[
     ("sys/systemd.rs", 150),
     ("stats.rs", 350),
     ("events.rs", 450),
-    ("events/log.rs", 450),
+    ("events/hub.rs", 450),
     ("clock.rs", 150),
     ("limits.rs", 350),
 ];
