@@ -203,7 +203,7 @@ fn what_is_there_all_the_time_is_told_once_whatever_else_happens() {
         scope.spawn(|| {
             let mut busy = server.connect();
             let mut round = 0;
-            while !stop.load(Ordering::Relaxed) {
+            while !stop.load(Ordering::Relaxed) && round < 15 {
                 fill(&mut busy, &format!("new{round}-"), 20_000, 10 + round % 7);
                 busy.send(b"slabs reassign 1 2\r\n");
                 busy.ask(b"", b"\r\n");

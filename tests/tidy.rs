@@ -113,7 +113,7 @@ const ANY: &[&str] = &[];
 #[rustfmt::skip]
 const VOCABULARY: &[&str] = &[
     "Automove", "ClassSet", "Count", "Initial", "MaintainCommand", "Protocol",
-    "DumpForm", "Dumped", "Kinds", "Shutdown", "StreamRequest",
+    "DebugCommand", "DumpForm", "Dumped", "Kinds", "Shutdown", "StreamRequest",
     "Command", "Direction", "Factor", "Leased", "Lifetimes", "LruCommand", "LruMode", "Marks", "MetaCommand", "MetaCount",
     "MetaDelete", "MetaGet", "MetaOutcome", "MetaShape", "MetaView", "Opaque", "Out", "Outcome", "Receipt", "ReplyShape",
     "Report", "StatsTopic", "Step", "StoreRequest", "StoreTerms", "StoreVerb", "VERSION", "Value", "View", "WireError",
@@ -194,6 +194,7 @@ const CEILINGS: &[(&str, usize)] = &[
     ("store/table.rs", 900),
     ("store/table/walk.rs", 150),
     ("store/dump.rs", 300),
+    ("store/debug.rs", 80),
     ("store/peek.rs", 80),
     ("proto/dump.rs", 200),
     ("session/stream.rs", 250),

@@ -95,6 +95,35 @@ pub(super) fn shutdown(cx: &Context<'_>, how: Option<Shutdown>) -> Outcome<'stat
     Outcome::Close
 }
 
+/// `debugtime`, `debugitem`.
+#[cfg(feature = "debug-commands")]
+pub(super) fn debug(cx: &mut Context<'_>, command: super::DebugCommand<'_>) -> Outcome<'static> {
+    use super::DebugCommand::{Jump, Lock, Pause, Pin, Resume, Unlock, Unpin};
+    let (store, clock, now) = (&cx.daemon.store, &cx.daemon.clock, cx.now);
+    let keyed = |key| (store.hash(key), key);
+    let found = match command {
+        Jump(secs) => {
+            clock.jump(secs);
+            true
+        }
+        Pause => {
+            clock.pause();
+            true
+        }
+        Resume => {
+            clock.resume();
+            true
+        }
+        Lock(key) => store.debug_lock(cx.local, keyed(key), now),
+        Unlock(key) => store.debug_unlock(store.hash(key)),
+        Pin(key) => store.debug_pin(cx.local, keyed(key), now),
+        Unpin(key) => store.debug_unpin(store.hash(key)),
+    };
+    // What follows in this turn is of the time that it is now.
+    cx.now = clock.now();
+    if found { Outcome::Done } else { Outcome::Refused(WireError::DebugMiss) }
+}
+
 /// `cache_memlimit`.
 pub(super) fn memory_limit(cx: &Context<'_>, mb: u64) -> Outcome<'static> {
     let refused = match mb {

@@ -313,6 +313,8 @@ fn rare(cx: &mut Context<'_>, hash: Hash, command: Command<'_>) -> Outcome<'stat
         Command::Lru(change) => lru(cx, change),
         Command::Maintain(command) => control::maintain(cx, command),
         Command::MemoryLimit { mb } => control::memory_limit(cx, mb),
+        #[cfg(feature = "debug-commands")]
+        Command::Debug(command) => control::debug(cx, command),
         Command::Shutdown(how) => control::shutdown(cx, how),
         Command::Quit | Command::Abort => Outcome::Close,
         Command::Refused(error) => Outcome::Refused(error),

@@ -101,6 +101,9 @@ pub enum Command<'a> {
     Stream(StreamRequest),
     /// End the daemon; none: what was there for how to is nothing.
     Shutdown(Option<Shutdown>),
+    /// What tests want.
+    #[cfg(feature = "debug-commands")]
+    Debug(DebugCommand<'a>),
     /// Close the connection, politely.
     Quit,
     /// Close the connection without a word, once what is owed is written: another protocol's request, a line without end.
@@ -113,6 +116,10 @@ impl Command<'_> {
     /// Whether it concerns the whole daemon, and not one key.
     #[must_use]
     pub fn is_administrative(&self) -> bool {
+        #[cfg(feature = "debug-commands")]
+        if matches!(self, Self::Debug(_)) {
+            return true;
+        }
         matches!(
             self,
             Self::FlushAll { .. }
@@ -125,6 +132,26 @@ impl Command<'_> {
                 | Self::Shutdown(_)
         )
     }
+}
+
+/// What tests want, and nobody else may have.
+#[cfg(feature = "debug-commands")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DebugCommand<'a> {
+    /// The clock is to jump ahead.
+    Jump(u32),
+    /// It is to stand still.
+    Pause,
+    /// It is to go on.
+    Resume,
+    /// The bucket of a key is to be locked.
+    Lock(&'a [u8]),
+    /// It is to be unlocked.
+    Unlock(&'a [u8]),
+    /// A value is to be pinned.
+    Pin(&'a [u8]),
+    /// It is to be let go.
+    Unpin(&'a [u8]),
 }
 
 /// What is answered by a stream of lines.
@@ -514,6 +541,9 @@ pub enum WireError {
     ShutdownDisabled,
     /// shutdown in a way that there is not.
     ShutdownMode,
+    /// debugitem: not there.
+    #[cfg(feature = "debug-commands")]
+    DebugMiss,
     /// `cache_memlimit`: less than what works.
     MemoryLimitTooSmall,
     /// `cache_memlimit`: bytes, by the looks of it.

@@ -150,6 +150,36 @@ fn class_set(word: &[u8]) -> Option<ClassSet> {
     Some(classes)
 }
 
+/// debugtime `<seconds>`|p|r
+#[cfg(feature = "debug-commands")]
+pub(super) fn debugtime<'a>(line: &[u8]) -> Read<'a> {
+    use crate::command::DebugCommand;
+    let word = Words::new(line).word();
+    let command = word.and_then(|word| match word {
+        b"p" => Some(DebugCommand::Pause),
+        b"r" => Some(DebugCommand::Resume),
+        secs => unsigned(secs).and_then(|secs| u32::try_from(secs).ok()).map(DebugCommand::Jump),
+    });
+    (command.map(Command::Debug).ok_or(WireError::UnknownCommand), false)
+}
+
+/// debugitem lock|unlock|ref|unref `<key>`
+#[cfg(feature = "debug-commands")]
+pub(super) fn debugitem<'a>(line: &'a [u8]) -> Read<'a> {
+    use crate::command::DebugCommand;
+    let mut words = Words::new(line);
+    let verb = words.word();
+    let key = words.word().filter(|key| key.len() <= crate::limits::KEY_LEN_MAX && !words.more());
+    let command = verb.zip(key).and_then(|(verb, key)| match verb {
+        b"lock" => Some(DebugCommand::Lock(key)),
+        b"unlock" => Some(DebugCommand::Unlock(key)),
+        b"ref" => Some(DebugCommand::Pin(key)),
+        b"unref" => Some(DebugCommand::Unpin(key)),
+        _ => None,
+    });
+    (command.map(Command::Debug).ok_or(WireError::UnknownCommand), false)
+}
+
 /// cache_memlimit ...
 pub(super) fn cache_memlimit<'a>(line: &[u8]) -> Read<'a> {
     let mut words = Words::new(line);

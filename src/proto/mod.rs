@@ -101,6 +101,8 @@ pub const fn error_line(error: WireError) -> &'static [u8] {
         WireError::FlushDisabled => b"CLIENT_ERROR flush_all not allowed\r\n",
         WireError::ShutdownDisabled => b"SERVER_ERROR: shutdown not enabled\r\n",
         WireError::ShutdownMode => b"CLIENT_ERROR invalid shutdown mode\r\n",
+        #[cfg(feature = "debug-commands")]
+        WireError::DebugMiss => b"MISS\r\n",
         WireError::MemoryLimitTooSmall => b"MEMLIMIT_TOO_SMALL cannot set maxbytes to less than 8m\r\n",
         WireError::MemoryLimitInBytes => b"MEMLIMIT_ADJUST_FAILED input value is megabytes not bytes\r\n",
         WireError::MemoryLimitOutOfBounds => b"MEMLIMIT_ADJUST_FAILED out of bounds or unable to adjust\r\n",

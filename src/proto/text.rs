@@ -316,6 +316,10 @@ fn other<'a>(line: &'a [u8]) -> Parsed<Line<'a>> {
         b"cache_memlimit" => administer(admin::cache_memlimit(rest)),
         b"watch" => administer(admin::watch(rest)),
         b"shutdown" => administer(admin::shutdown(rest)),
+        #[cfg(feature = "debug-commands")]
+        b"debugtime" => administer(admin::debugtime(rest)),
+        #[cfg(feature = "debug-commands")]
+        b"debugitem" => administer(admin::debugitem(rest)),
         b"version" => one(Command::Version, false),
         b"quit" => one(Command::Quit, false),
         b"mg" => meta::get(rest),

@@ -89,6 +89,8 @@ pub(super) struct Board {
     /// A crawl that was asked for is under way.
     pub(super) crawling: bool,
     pub(super) dump: DumpTurn,
+    #[cfg(feature = "debug-commands")]
+    pub(super) in_hand: super::debug::InHand,
 }
 
 impl Board {

@@ -21,6 +21,8 @@
 mod arena;
 mod audit;
 mod chores;
+#[cfg(feature = "debug-commands")]
+mod debug;
 mod dump;
 mod evict;
 mod expiry;
