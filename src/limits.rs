@@ -206,7 +206,7 @@ pub const AUTH_FILE_LEN_MAX: usize = 64 << 10;
 pub const WATCHERS_MAX: usize = 20;
 
 /// Kilobytes of a thread's log or of a watcher's lines, at least and at most.
-pub const LOG_KB_MIN: usize = 4;
+pub const LOG_KB_MIN: usize = 1;
 /// See [`LOG_KB_MIN`].
 pub const LOG_KB_MAX: usize = 64 << 10;
 
@@ -232,7 +232,7 @@ pub const DUMP_BUCKET_LEN: usize = 4 * BUCKET_SLOTS * DUMP_LINE_LEN_MAX;
 pub const DUMP_LINE_LEN_MAX: usize = 3 * KEY_LEN_MAX + 192;
 
 /// A worker with other clients rests for so many times what it has worked at a slice of a dump.
-pub const DUMP_REST: u32 = 9;
+pub const DUMP_REST: u32 = 11;
 
 /// Seconds for which a dump that does not go on keeps others from beginning theirs.
 pub const DUMP_STALL_SECS: u32 = 30;

@@ -341,3 +341,16 @@ fn a_watcher_that_stops_reading_loses_lines_and_they_are_counted() {
         client.exchange(b"get last\r\n", b"VALUE last 0 1\r\nx\r\nEND\r\n");
     }
 }
+
+#[test]
+fn a_watcher_that_reads_is_not_idle() {
+    let server = Server::start_with(|settings| settings.idle_timeout = Some(Duration::from_secs(10)));
+    let mut watcher = Watcher::new(server.connect(), "fetchers");
+    for _ in 0..5 {
+        // Time for the worker to look after it, by the system's clock.
+        std::thread::sleep(Duration::from_millis(100));
+        server.clock.advance(5000);
+    }
+    server.connect().exchange(b"get a\r\n", b"END\r\n");
+    assert!(watcher.events(1)[0].starts_with("type=item_get key=a "));
+}

@@ -195,10 +195,11 @@ impl Conn {
         }
     }
 
-    /// Hands what its watcher has to say to an outbox, if it owes nothing.
+    /// Hands what its watcher has to say to an outbox, if it owes nothing: then it is not idle, though nothing may happen.
     pub(super) fn tell(&mut self, desk: &mut Desk) {
-        let Self { session, out, .. } = self;
+        let Self { session, out, active, .. } = self;
         if let Some(watcher) = session.watcher().filter(|_| out.is_none()) {
+            *active = desk.now.tick;
             watcher.take(|lines| {
                 let out = out.insert(desk.spares.take_outbox());
                 out.make_room(lines.len());
