@@ -233,8 +233,11 @@ impl Worker {
 
     /// Hands watchers what they are to be told.
     fn tell_watchers(&mut self) {
+        if self.watchers.is_empty() {
+            return;
+        }
         let begun = Instant::now();
-        if self.watchers.is_empty() || begun < self.pump_at {
+        if begun < self.pump_at {
             return;
         }
         let mut any = self.desk.daemon.stats.watch.pump();
