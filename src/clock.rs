@@ -43,6 +43,18 @@ pub struct Clock {
     source: Source,
     /// Wall clock at tick [`Tick::START`], in milliseconds since 1970.
     unix_ms_at_start: u64,
+    /// What `debugtime` has done to it.
+    #[cfg(feature = "debug-commands")]
+    debug: Arc<Debugged>,
+}
+
+/// What `debugtime` has done to a clock.
+#[cfg(feature = "debug-commands")]
+#[derive(Debug, Default)]
+struct Debugged {
+    ahead_ms: AtomicU64,
+    /// Where it stands still, one more than that; 0 if it does not.
+    stands_at_ms: AtomicU64,
 }
 
 #[derive(Clone, Debug)]
@@ -56,13 +68,23 @@ impl Clock {
     /// The system's monotonic clock.
     #[must_use]
     pub fn system() -> Self {
-        Self { source: Source::System(Instant::now()), unix_ms_at_start: unix_ms() }
+        Self {
+            source: Source::System(Instant::now()),
+            unix_ms_at_start: unix_ms(),
+            #[cfg(feature = "debug-commands")]
+            debug: Arc::default(),
+        }
     }
 
     /// A clock that stands still until [`Clock::advance`] moves it; clones share the hand.
     #[must_use]
     pub fn manual() -> Self {
-        Self { source: Source::Manual(Arc::new(AtomicU64::new(0))), unix_ms_at_start: unix_ms() }
+        Self {
+            source: Source::Manual(Arc::new(AtomicU64::new(0))),
+            unix_ms_at_start: unix_ms(),
+            #[cfg(feature = "debug-commands")]
+            debug: Arc::default(),
+        }
     }
 
     /// Moves a manual clock on; a system clock stays as it is.
@@ -92,6 +114,8 @@ impl Clock {
     #[must_use]
     pub fn at(&self, nanos: u64) -> Now {
         let elapsed_ms = nanos / 1_000_000;
+        #[cfg(feature = "debug-commands")]
+        let elapsed_ms = self.debugged(elapsed_ms);
         let quarters = elapsed_ms.saturating_mul(u64::from(Tick::PER_SEC));
         let tick = |ticks: u64| Tick(u32::try_from(ticks + u64::from(Tick::START.0)).unwrap_or(u32::MAX));
         Now {
@@ -99,6 +123,37 @@ impl Clock {
             tick_up: tick(quarters.div_ceil(1000)),
             unix_secs: (self.unix_ms_at_start + elapsed_ms) / 1000,
         }
+    }
+}
+
+#[cfg(feature = "debug-commands")]
+impl Clock {
+    fn debugged(&self, elapsed_ms: u64) -> u64 {
+        match self.debug.stands_at_ms.load(Ordering::Relaxed) {
+            0 => elapsed_ms + self.debug.ahead_ms.load(Ordering::Relaxed),
+            ms => ms - 1,
+        }
+    }
+
+    /// `debugtime N`: it is later from now on, by so many seconds.
+    pub fn jump(&self, secs: u32) {
+        let ms = u64::from(secs) * 1000;
+        self.debug.ahead_ms.fetch_add(ms, Ordering::Relaxed);
+        // Whether it stands still or not.
+        let later = |at| (at != 0).then_some(at + ms);
+        let _ = self.debug.stands_at_ms.fetch_update(Ordering::Relaxed, Ordering::Relaxed, later);
+    }
+
+    /// `debugtime p`: it stands still.
+    pub fn pause(&self) {
+        let now = self.now();
+        let ms = u64::from(now.tick.0 - Tick::START.0) * 1000 / u64::from(Tick::PER_SEC);
+        self.debug.stands_at_ms.store(ms + 1, Ordering::Relaxed);
+    }
+
+    /// `debugtime r`: it goes on, from where it would be.
+    pub fn resume(&self) {
+        self.debug.stands_at_ms.store(0, Ordering::Relaxed);
     }
 }
 

@@ -49,9 +49,9 @@ impl Bench {
                 begin += fed.used;
                 assert!(begin <= end, "no more is used than there is");
                 match fed.stop {
-                    Stop::Input => break,
-                    Stop::Output | Stop::Budget | Stop::Later => {}
-                    Stop::Close => return out,
+                    Stop::Input | Stop::Watch => break,
+                    Stop::Output | Stop::Budget | Stop::Later | Stop::Slice => {}
+                    Stop::Close | Stop::Abort => return out,
                 }
             }
             if end == input.len() {

@@ -58,6 +58,7 @@
 //!   **to vivify**: to make an item where there is none. **to win**: to be the one who is told to make a new value.
 //! - **reservation**: a chunk being filled, known to nobody else. **pin**: a reader's hold on a value that outlives its lock.
 //! - **turn**: one round of a worker's loop. **batch**: requests of one client that are executed together.
+//! - **event**: something watchers are told. **log**: what one thread has noted of them. **slice**: a piece of a long answer.
 //! - **outbox**: a client's answers that have not left yet.
 
 pub mod cli;
@@ -76,6 +77,7 @@ pub mod store;
 
 pub mod auth;
 pub mod clock;
+pub mod events;
 pub mod limits;
 pub mod settings;
 pub mod stats;

@@ -203,6 +203,46 @@ pub const AUTH_USERS_MAX: usize = 256;
 /// Longest file of users, in bytes.
 pub const AUTH_FILE_LEN_MAX: usize = 64 << 10;
 
+// ---- dumps and watchers ----------------------------------------------------------------------------------------
+
+/// Clients that watch at a time (memcached's).
+pub const WATCHERS_MAX: usize = 20;
+
+/// Kilobytes of a thread's log or of a watcher's lines, at least and at most.
+pub const LOG_KB_MIN: usize = 1;
+/// See [`LOG_KB_MIN`].
+pub const LOG_KB_MAX: usize = 64 << 10;
+
+/// Longest entry of a log, in bytes: what is longer is cut.
+pub const LOG_ENTRY_LEN_MAX: usize = 512;
+
+/// Milliseconds between two looks at what threads have noted for watchers, while they note something.
+pub const WATCH_PUMP_MS: u64 = 1;
+
+/// The same while they do not.
+pub const WATCH_POLL_MS: u64 = 20;
+
+/// Buckets of the index, or chunks of a page, that one slice of a dump looks at, at most.
+pub const DUMP_SLICE: u32 = 256;
+
+/// Bytes of a slice of a dump after which it ends.
+pub const DUMP_SLICE_LEN: usize = 64 << 10;
+
+/// Bytes set aside for the lines of one bucket, before it is locked; a longer chain than such a one is rare.
+pub const DUMP_BUCKET_LEN: usize = 4 * BUCKET_SLOTS * DUMP_LINE_LEN_MAX;
+
+/// Longest line of a dump: a key of which each byte is escaped, and numbers.
+pub const DUMP_LINE_LEN_MAX: usize = 3 * KEY_LEN_MAX + 192;
+
+/// A worker with other clients rests for so many times what it has worked at a slice of a dump.
+pub const DUMP_REST: u32 = 11;
+
+/// Seconds for which a dump that does not go on keeps others from beginning theirs.
+pub const DUMP_STALL_SECS: u32 = 30;
+
+/// Bytes that `stats cachedump` tells, at most (memcached's).
+pub const CACHEDUMP_LEN_MAX: usize = 2 << 20;
+
 // ---- the server ----------------------------------------------------------------------------------------------
 
 /// The shared read buffer of a worker, in bytes.

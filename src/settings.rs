@@ -6,6 +6,7 @@ mod tls;
 pub use classes::ClassSizes;
 pub use tls::{ClientCerts, ListenTls, TlsSettings};
 
+use crate::events::LogLens;
 use crate::limits::{ITEM_LEN_MAX, MEMORY_LEN_MAX, MEMORY_LEN_MIN, THREADS_MAX};
 use std::collections::HashMap;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -62,6 +63,16 @@ pub struct Settings {
     pub process_len_max: Option<u64>,
     /// `-o idle_timeout`: close TCP connections idle this long.
     pub idle_timeout: Option<Duration>,
+    /// Items may be dumped (without `-X`).
+    pub dumps: bool,
+    /// Clients may watch (without `-W`).
+    pub watch: bool,
+    /// `flush_all` is allowed (without `-F`).
+    pub flush: bool,
+    /// `-A`: clients may end the daemon.
+    pub shutdown: bool,
+    /// `-o worker_logbuf_size`, `watcher_logbuf_size`.
+    pub logs: LogLens,
     /// `-S`: clients of the binary protocol log in by SASL, with the users of `auth_file`.
     pub sasl: bool,
     /// `-U`: where to answer datagrams.
@@ -160,6 +171,11 @@ impl Default for Settings {
             lock_memory: false,
             process_len_max: None,
             idle_timeout: None,
+            dumps: true,
+            watch: true,
+            flush: true,
+            shutdown: false,
+            logs: LogLens { worker: 64 << 10, watcher: 256 << 10 },
             sasl: false,
             udp: Vec::new(),
             metrics: Vec::new(),

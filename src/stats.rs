@@ -18,6 +18,7 @@ pub use hotkeys::{HotKey, HotKeys, KeyUse};
 pub use latency::{BUCKETS, Served, TIMED, Timing, bucket_end_ns};
 pub use prefixes::PrefixRow;
 
+use crate::events::{Hub, Log};
 use crate::limits::CLASSES_MAX;
 use conns::ConnTable;
 use crossbeam_utils::CachePadded;
@@ -73,6 +74,8 @@ macro_rules! counters {
             pub conns: ConnTable,
             /// How long items are, while somebody wants to know.
             pub sizes: SizeCounts,
+            /// What the thread notes for watchers.
+            pub log: Arc<Log>,
             sampler: Sampler,
             watch: Arc<Watch>,
         }
@@ -398,13 +401,15 @@ pub struct Registry {
     zero_latency: Mutex<Timing>,
     zero_sizes: Mutex<Vec<u64>>,
     watch: Arc<Watch>,
+    /// Who watches what threads note.
+    pub hub: Arc<Hub>,
 }
 
 impl Registry {
     /// A new block, to be written by one thread only.
     pub fn register(&self) -> Arc<CachePadded<Block>> {
         let watch = Arc::clone(&self.watch);
-        let block = Arc::new(CachePadded::new(Block { watch, ..Block::default() }));
+        let block = Arc::new(CachePadded::new(Block { watch, log: self.hub.log(), ..Block::default() }));
         self.blocks.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&block));
         block
     }

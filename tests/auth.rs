@@ -66,7 +66,7 @@ fn nothing_but_a_login_passes() {
     let mut known = guarded.client();
     known.exchange(LOGIN, b"STORED\r\n");
     known.exchange(b"set secret 0 0 2\r\nhi\r\n", b"STORED\r\n");
-    let commands: [&[u8]; 28] = [
+    let commands: [&[u8]; 34] = [
         b"get secret",
         b"gets secret",
         b"gat 0 secret",
@@ -91,6 +91,12 @@ fn nothing_but_a_login_passes() {
         b"stats reset",
         b"lru mode flat",
         b"shutdown",
+        b"shutdown graceful",
+        b"lru_crawler metadump all",
+        b"lru_crawler mgdump all",
+        b"stats cachedump 1 0",
+        b"watch",
+        b"watch fetchers rawcmds",
         b"quit",
         b"mg secret v",
         b"",

@@ -164,6 +164,30 @@ fn a_stop_signal_ends_it_well_and_soon_with_a_client_connected() {
 }
 
 #[test]
+fn a_client_may_end_it_if_an_option_says_so() {
+    for (request, ends) in [("shutdown", true), ("shutdown graceful", true), ("shutdown soon", false)] {
+        let mut daemon = Daemon::start(&["-t", "2", "-A"]);
+        let (mut client, mut other) = (daemon.client(), daemon.client());
+        client.write_all(format!("{request}\r\n{request}\r\nversion\r\n").as_bytes()).unwrap();
+        if !ends {
+            let mut said = [0; 36];
+            client.read_exact(&mut said).unwrap();
+            assert_eq!(&said, b"CLIENT_ERROR invalid shutdown mode\r\n");
+            continue;
+        }
+        for client in [&mut client, &mut other] {
+            let mut rest = Vec::new();
+            client.read_to_end(&mut rest).unwrap();
+            assert!(rest.is_empty());
+        }
+        let mut said = String::new();
+        daemon.stderr.read_to_string(&mut said).unwrap();
+        assert!(said.contains("told so by a client") && said.lines().count() == 1, "{said}");
+        assert_eq!(daemon.exit_code(), 0);
+    }
+}
+
+#[test]
 fn a_file_of_users_is_read_at_start_and_again_on_sighup() {
     let file = std::env::temp_dir().join(format!("slabd-{}-users", std::process::id()));
     let path = file.to_str().unwrap();

@@ -518,7 +518,7 @@ fn night_shift(shared: &Shared<'_>, mut local: Local, mut rng: fastrand::Rng) ->
         }
         if rng.u8(..) == 0 {
             let _ = store.set_memory_len(memory_len * rng.u64(1..=8) / 4);
-            let _ = store.ask_crawl(ClassSet::ALL);
+            let _ = store.ask_crawl(ClassSet::ALL, Clock::manual().now());
         }
         let _ = store.step_shrink(&mut local, &mut shrinking, now);
         let _ = store.sweep(&mut local, &mut cursor, now);

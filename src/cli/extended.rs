@@ -2,7 +2,7 @@
 
 use super::accepted::accepted;
 use super::flags::{bad, number};
-use crate::limits::{PAGE_LEN_MAX, chunk_names_pieces};
+use crate::limits::{LOG_KB_MAX, LOG_KB_MIN, PAGE_LEN_MAX, chunk_names_pieces};
 use crate::settings::{
     Automove, Background, ClassSizes, ClientCerts, ListenTls, LruMode, LruTuning, Settings, TlsSettings,
 };
@@ -89,13 +89,15 @@ fn lru_mode(option: &str, typed: &str) -> Result<LruMode, String> {
 }
 
 /// Those of the maintainer and of pages that have a value. (`slab_automove` may do without.)
-const BACKGROUND_OPTIONS: [&str; 6] = [
+const BACKGROUND_OPTIONS: [&str; 8] = [
     "slab_automove_ratio",
     "slab_automove_window",
     "lru_crawler_sleep",
     "lru_crawler_tocrawl",
     "slab_chunk_max",
     "slab_sizes",
+    "worker_logbuf_size",
+    "watcher_logbuf_size",
 ];
 
 /// Sets one of them; whether the name is among them.
@@ -121,6 +123,8 @@ fn background_option(name: &str, typed: &str, settings: &mut Settings) -> Result
         "lru_crawler_tocrawl" => background.crawler_tocrawl = number(&option, typed, 0, u32::MAX)?,
         "slab_chunk_max" => settings.classes.chunk_max = Some(number(&option, typed, 1, PAGE_LEN_MAX)? << 10),
         "slab_sizes" => settings.classes.listed = listed(&option, typed, &settings.classes)?,
+        "worker_logbuf_size" => settings.logs.worker = number(&option, typed, LOG_KB_MIN, LOG_KB_MAX)? << 10,
+        "watcher_logbuf_size" => settings.logs.watcher = number(&option, typed, LOG_KB_MIN, LOG_KB_MAX)? << 10,
         _ => return Ok(false),
     }
     Ok(true)

@@ -81,6 +81,18 @@ pub(super) struct Flags {
     /// Do without CAS numbers
     #[arg(short = 'C', long)]
     disable_cas: bool,
+    /// Refuse to dump items and keys: metadump, mgdump, stats cachedump
+    #[arg(short = 'X', long)]
+    disable_dumping: bool,
+    /// Refuse to tell clients what happens: watch
+    #[arg(short = 'W', long)]
+    disable_watch: bool,
+    /// Refuse flush_all
+    #[arg(short = 'F', long)]
+    disable_flush_all: bool,
+    /// Let clients end the daemon: shutdown
+    #[arg(short = 'A', long)]
+    enable_shutdown: bool,
     /// File of users, `user:password` a line; clients then log in first, by a set of 'user password'; read again on SIGHUP
     #[arg(short = 'Y', long, value_name = "FILE")]
     auth_file: Option<PathBuf>,
@@ -116,9 +128,10 @@ pub(super) struct Flags {
     /// warm_lru_pct=PERCENT, hot_max_factor=FACTOR, warm_max_factor=FACTOR, temporary_ttl=SECONDS, lru_maintainer,
     /// no_lru_maintainer, slab_reassign, no_slab_reassign, slab_automove=0|1|2, no_slab_automove, slab_automove_ratio=RATIO,
     /// slab_automove_window=ROUNDS, slab_chunk_max=KB, slab_sizes=BYTES-BYTES-..., lru_crawler, no_lru_crawler,
-    /// lru_crawler_sleep=MICROSECONDS, lru_crawler_tocrawl=ITEMS, track_sizes, ssl_chain_cert=FILE, ssl_key=FILE, ssl_keyformat=1|2,
-    /// ssl_verify_mode=0|1|2|3, ssl_ca_cert=FILE, ssl_ciphers=NAMES, ssl_min_version=0|1|2|3, ssl_session_cache, ssl_wbuf_size=KB,
-    /// ssl_kernel_tls, maxconns_fast, no_maxconns_fast, modern, no_modern, and memcached's others, which have no effect
+    /// lru_crawler_sleep=MICROSECONDS, lru_crawler_tocrawl=ITEMS, track_sizes, worker_logbuf_size=KB, watcher_logbuf_size=KB,
+    /// ssl_chain_cert=FILE, ssl_key=FILE, ssl_keyformat=1|2, ssl_verify_mode=0|1|2|3, ssl_ca_cert=FILE, ssl_ciphers=NAMES,
+    /// ssl_min_version=0|1|2|3, ssl_session_cache, ssl_wbuf_size=KB, ssl_kernel_tls, maxconns_fast, no_maxconns_fast, modern, no_modern,
+    /// and memcached's others, which have no effect
     #[arg(short = 'o', long, value_name = "LIST")]
     extended: Vec<String>,
 }
@@ -183,6 +196,8 @@ pub(super) fn settings_of(flags: &Flags) -> Result<(Settings, Vec<String>), Stri
         settings.classes.chunk_min = Some(number("-n/--slab-min-size", chunk_min, 1, item_len_max)?);
     }
     settings.user.clone_from(&flags.user);
+    (settings.dumps, settings.watch) = (!flags.disable_dumping, !flags.disable_watch);
+    (settings.flush, settings.shutdown) = (!flags.disable_flush_all, flags.enable_shutdown);
     settings.verbosity = flags.verbose;
     for list in &flags.extended {
         extended(list, &mut settings, &mut warnings)?;

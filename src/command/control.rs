@@ -1,9 +1,10 @@
 //! The administrator's knobs: what is asked of the maintainer, how much memory there may be, and that certificates be read again.
 
-use super::{Context, MaintainCommand, Outcome, WireError};
+use super::{Context, DumpForm, MaintainCommand, Outcome, Shutdown, WireError};
 use crate::limits::{MEMORY_LEN_MIN, TURN_COPIED_MAX};
 use crate::settings::Background;
-use crate::store::{ClassSet, CrawlRefused, ReassignRefused};
+use crate::store::{ClassSet, CrawlRefused, Dump, ReassignRefused};
+use crate::sys::process;
 use crate::tls::TlsError;
 
 /// `slabs`, `lru_crawler`.
@@ -55,11 +56,73 @@ fn crawl(cx: &Context<'_>, classes: Option<ClassSet>) -> Result<(), WireError> {
         return Err(WireError::CrawlerDisabled);
     }
     let classes = classes.ok_or(WireError::CrawlBadClass)?;
-    cx.daemon.store.ask_crawl(classes).map_err(|refused| match refused {
+    cx.daemon.store.ask_crawl(classes, cx.now).map_err(crawl_refused)
+}
+
+/// Begins a dump.
+///
+/// # Errors
+/// Why there is none.
+pub fn dump(cx: &Context<'_>, form: DumpForm, classes: Option<ClassSet>) -> Result<Dump, WireError> {
+    if !cx.daemon.store.background().crawler {
+        return Err(WireError::CrawlerDisabled);
+    }
+    if !cx.daemon.settings.dumps {
+        return Err(match form {
+            DumpForm::Meta => WireError::DumpDisabled,
+            DumpForm::Keys => WireError::KeyDumpDisabled,
+        });
+    }
+    let classes = classes.ok_or(WireError::CrawlBadClass)?;
+    cx.daemon.store.begin_dump(classes, cx.now).map_err(crawl_refused)
+}
+
+fn crawl_refused(refused: CrawlRefused) -> WireError {
+    match refused {
         CrawlRefused::Busy => WireError::CrawlBusy,
         CrawlRefused::BadClass => WireError::CrawlBadClass,
         CrawlRefused::Nothing => WireError::CrawlNothing,
-    })
+    }
+}
+
+/// `shutdown`: the daemon is told by a signal to itself, as by memcached, so that it ends as by one from elsewhere.
+pub(super) fn shutdown(cx: &Context<'_>, how: Option<Shutdown>) -> Outcome<'static> {
+    if !cx.daemon.settings.shutdown {
+        return Outcome::Refused(WireError::ShutdownDisabled);
+    }
+    let Some(how) = how else { return Outcome::Refused(WireError::ShutdownMode) };
+    log::warn!("shutdown: told so by a client");
+    process::stop_this(how == Shutdown::Gracefully);
+    Outcome::Close
+}
+
+/// `debugtime`, `debugitem`.
+#[cfg(feature = "debug-commands")]
+pub(super) fn debug(cx: &mut Context<'_>, command: super::DebugCommand<'_>) -> Outcome<'static> {
+    use super::DebugCommand::{Jump, Lock, Pause, Pin, Resume, Unlock, Unpin};
+    let (store, clock, now) = (&cx.daemon.store, &cx.daemon.clock, cx.now);
+    let keyed = |key| (store.hash(key), key);
+    let found = match command {
+        Jump(secs) => {
+            clock.jump(secs);
+            true
+        }
+        Pause => {
+            clock.pause();
+            true
+        }
+        Resume => {
+            clock.resume();
+            true
+        }
+        Lock(key) => store.debug_lock(cx.local, keyed(key), now),
+        Unlock(key) => store.debug_unlock(store.hash(key)),
+        Pin(key) => store.debug_pin(cx.local, keyed(key), now),
+        Unpin(key) => store.debug_unpin(store.hash(key)),
+    };
+    // What follows in this turn is of the time that it is now.
+    cx.now = clock.now();
+    if found { Outcome::Done } else { Outcome::Refused(WireError::DebugMiss) }
 }
 
 /// `cache_memlimit`.

@@ -5,8 +5,9 @@
 
 use super::{
     Command, Context, Count, Direction, Initial, LruCommand, Outcome, StoreRequest, StoreTerms, StoreVerb, WireError,
-    arithmetic, control, meta, observe,
+    arithmetic, control, meta, observe, tell,
 };
+use crate::events::{Kinds, Verb};
 use crate::settings::LruTuning;
 use crate::stats::{ClassEvent, KeyUse};
 use crate::store::{Condition, Deadline, Draft, Hash, Leased, Lifetimes, Refused, Reservation, Side, Stored, Terms};
@@ -31,6 +32,7 @@ pub fn execute<R>(cx: &mut Context<'_>, hash: Hash, command: Command<'_>, with: 
 /// Reads one key; hands on a hit under its lock.
 #[inline]
 pub fn get<R>(cx: &mut Context<'_>, key: (Hash, &[u8]), touch: Option<i64>, with: impl FnOnce(Outcome<'_>) -> R) -> R {
+    tell::fetch(cx, key);
     let deadline = touch.map(|exptime| Deadline::from_exptime(exptime, cx.now));
     let mut hit = false;
     let result = cx.daemon.store.get(cx.local, key, cx.now, deadline, |view| match view {
@@ -70,6 +72,7 @@ fn note_set(cx: &Context<'_>, key: &[u8]) {
 
 /// Gives an item a new lifetime, and hands it on as a hit, under its lock: a touch, and no get.
 pub fn touch<R>(cx: &mut Context<'_>, key: (Hash, &[u8]), exptime: i64, with: impl FnOnce(Outcome<'_>) -> R) -> R {
+    tell::fetch(cx, key);
     let deadline = Deadline::from_exptime(exptime, cx.now);
     let mut hit = false;
     let result = cx.daemon.store.get(cx.local, key, cx.now, Some(deadline), |view| {
@@ -88,6 +91,7 @@ pub fn touch<R>(cx: &mut Context<'_>, key: (Hash, &[u8]), exptime: i64, with: im
 #[inline(always)]
 pub fn store_whole(cx: &mut Context<'_>, hash: Hash, request: StoreRequest<'_>, value: &[u8]) -> Outcome<'static> {
     cx.local.stats.cmd_set.add(1);
+    tell::fetch(cx, (hash, request.key));
     let terms = StoreTerms::default();
     let stored = match plan(request.verb) {
         Plan::Put(condition) => {
@@ -107,6 +111,7 @@ pub fn store_on_terms(
     value: &[u8],
 ) -> Outcome<'static> {
     cx.local.stats.cmd_set.add(1);
+    tell::fetch(cx, (hash, request.key));
     let stored = match plan(request.verb) {
         Plan::Put(condition) => {
             let draft = draft(cx, hash, request, terms);
@@ -128,6 +133,7 @@ fn tell(
     match stored {
         Ok(stored) => {
             note_set(cx, request.key);
+            tell::stored(cx, hash, request, Ok(stored));
             told(cx, request.verb, stored)
         }
         Err(refused) => {
@@ -205,13 +211,17 @@ pub fn grow_store(cx: &mut Context<'_>, reservation: &mut Reservation, verb: Sto
 /// Stores a value that has come.
 pub fn finish_store(
     cx: &mut Context<'_>,
-    reservation: Reservation,
+    mut reservation: Reservation,
     verb: StoreVerb,
     terms: &StoreTerms,
 ) -> Outcome<'static> {
     cx.local.stats.cmd_set.add(1);
-    let mut reservation = reservation;
     let key = reservation.key();
+    let watched = cx.local.stats.log.is_watched(Kinds::ALL).then(|| reservation.value_len());
+    let hash = reservation.hash();
+    if watched.is_some() {
+        tell::fetch(cx, (hash, &key));
+    }
     let stored = match plan(verb) {
         Plan::Put(condition) => cx.daemon.store.commit(cx.local, reservation, condition, cx.now),
         Plan::Extend(side) => {
@@ -219,12 +229,17 @@ pub fn finish_store(
             cx.daemon.store.commit_extension(cx.local, reservation, how, extension(terms), cx.now)
         }
     };
-    match stored {
+    let result = stored.map_err(|refused| count_refusal(cx, refused));
+    if let Some(value_len) = watched {
+        let request = StoreRequest { verb, key: &key, flags: 0, exptime: 0, value_len };
+        tell::stored(cx, hash, request, result);
+    }
+    match result {
         Ok(stored) => {
             note_set(cx, &key);
             told(cx, verb, stored)
         }
-        Err(refused) => refusal(verb, count_refusal(cx, refused)),
+        Err(error) => refusal(verb, error),
     }
 }
 
@@ -286,7 +301,9 @@ fn refuse(cx: &mut Context<'_>, hash: Hash, request: StoreRequest<'_>, refused: 
     if is_better_gone(request.verb) {
         cx.daemon.store.delete(cx.local, (hash, request.key), cx.now);
     }
-    count_refusal(cx, refused)
+    let error = count_refusal(cx, refused);
+    tell::stored(cx, hash, request, Err(error));
+    error
 }
 
 pub(super) fn count_refusal(cx: &Context<'_>, refused: Refused) -> WireError {
@@ -325,19 +342,24 @@ fn rare(cx: &mut Context<'_>, hash: Hash, command: Command<'_>) -> Outcome<'stat
         Command::Maintain(command) => control::maintain(cx, command),
         Command::MemoryLimit { mb } => control::memory_limit(cx, mb),
         Command::RefreshCerts => control::refresh_certs(cx),
+        #[cfg(feature = "debug-commands")]
+        Command::Debug(command) => control::debug(cx, command),
+        Command::Shutdown(how) => control::shutdown(cx, how),
         Command::Quit | Command::Abort => Outcome::Close,
         Command::Refused(error) => Outcome::Refused(error),
         Command::Get { .. }
         | Command::EndOfKeys
         | Command::Lease { .. }
         | Command::Describe { .. }
+        | Command::Stream(_)
         | Command::Store(_) => {
-            unreachable!("reading and storing have their own ways")
+            unreachable!("reading, storing and streams have their own ways")
         }
     }
 }
 
 fn lease<R>(cx: &mut Context<'_>, key: (Hash, &[u8]), with: impl FnOnce(Outcome<'_>) -> R) -> R {
+    tell::fetch(cx, key);
     let mut with = Some(with);
     let mut hit = false;
     let result = cx.daemon.store.lease(cx.local, key, cx.now, |leased| {
@@ -356,6 +378,8 @@ fn lease<R>(cx: &mut Context<'_>, key: (Hash, &[u8]), with: impl FnOnce(Outcome<
 
 /// Removes a key, if it has the CAS number that may be named.
 pub fn delete(cx: &mut Context<'_>, key: (Hash, &[u8]), compare: Option<u64>) -> Outcome<'static> {
+    tell::fetch(cx, key);
+    let about = tell::before_delete(cx, key);
     let removed = match compare {
         // Whatever is there, a lease as well.
         None if cx.daemon.store.delete(cx.local, key, cx.now) => Stored::Stored,
@@ -367,6 +391,9 @@ pub fn delete(cx: &mut Context<'_>, key: (Hash, &[u8]), compare: Option<u64>) ->
         Stored::Stored | Stored::StoredStale => {
             cx.local.stats.delete_hits.add(1);
             cx.local.stats.classes.note(cx.local.last_class(), ClassEvent::DeleteHit);
+            if let Some(about) = about {
+                tell::deleted(cx, key.1, Verb::Delete, about);
+            }
             Outcome::Deleted
         }
         Stored::Exists => Outcome::Exists,
@@ -410,7 +437,10 @@ fn begin_count(cx: &mut Context<'_>, key: (Hash, &[u8]), initial: Initial) -> Ou
     let mut digits = itoa::Buffer::new();
     let digits = digits.format(initial.number);
     match cx.daemon.store.put_apart(cx.local, draft, Condition::Absent, digits.as_bytes(), cx.now) {
-        Ok(Stored::Stored) => Outcome::Number(initial.number),
+        Ok(Stored::Stored) => {
+            tell::made(cx, key, digits.len());
+            Outcome::Number(initial.number)
+        }
         Ok(_) => Outcome::NotStored,
         Err(refused) => Outcome::Refused(count_refusal(cx, refused)),
     }
@@ -434,6 +464,7 @@ pub(super) fn add(
     given: (Option<u64>, Lifetimes),
 ) -> Result<Option<u64>, NotCounted> {
     let Count { direction, delta, compare, initial } = *count;
+    tell::fetch(cx, key);
     let counted = cx.daemon.store.rewrite(cx.local, key, given, cx.now, |value, cas| {
         // An empty value is no number whatever its CAS number is, as for memcached.
         if !value.is_empty() && compare.is_some_and(|compare| compare != cas) {
@@ -470,6 +501,9 @@ pub(super) fn refused_count(cx: &Context<'_>, not_counted: NotCounted) -> WireEr
 }
 
 fn flush_all(cx: &Context<'_>, delay: i64) -> Outcome<'static> {
+    if !cx.daemon.settings.flush {
+        return Outcome::Refused(WireError::FlushDisabled);
+    }
     cx.local.stats.cmd_flush.add(1);
     cx.daemon.store.flush_all(cx.now, Deadline::from_exptime(delay.max(0), cx.now));
     Outcome::Done

@@ -4,7 +4,8 @@
 //! flags were asked to be told, in which order) is not here; what must happen in order is in [`Lifetimes`].
 
 use super::execute::{NotCounted, add, count_refusal, note_key, refused_count};
-use super::{Context, Count, Direction, Initial, WireError};
+use super::{Context, Count, Direction, Initial, WireError, tell};
+use crate::events::Verb;
 use crate::stats::{ClassEvent, KeyUse};
 use crate::store::{Deadline, Draft, Hash, Invalidation, Lifetimes, Marks, MetaView, Reading, Receipt, Step, Stored};
 
@@ -122,6 +123,10 @@ pub fn execute_meta<R>(
     command: &MetaCommand,
     with: impl FnOnce(MetaOutcome<'_>) -> R,
 ) -> R {
+    // What counts says so itself.
+    if !matches!(command, MetaCommand::Count(_)) {
+        tell::fetch(cx, key);
+    }
     match command {
         MetaCommand::Get(get) if get.lifetimes.vivify().is_none() => read(cx, key, get, with),
         MetaCommand::Get(get) => read_or_make(cx, key, get, with),
@@ -217,6 +222,7 @@ fn remove(cx: &mut Context<'_>, key: (Hash, &[u8]), delete: &MetaDelete) -> Meta
     let MetaDelete { compare, cas, empty, stale, exptime } = *delete;
     let store = &cx.daemon.store;
     let leaves = empty || stale;
+    let about = if leaves { None } else { tell::before_delete(cx, key) };
     let removed = if leaves {
         // A lifetime is for what is stale; what is only emptied keeps its own.
         let deadline = exptime.filter(|_| stale).map(|exptime| Deadline::from_exptime(exptime, cx.now));
@@ -239,6 +245,9 @@ fn remove(cx: &mut Context<'_>, key: (Hash, &[u8]), delete: &MetaDelete) -> Meta
             if !leaves {
                 stats.delete_hits.add(1);
                 stats.classes.note(cx.local.last_class(), ClassEvent::DeleteHit);
+            }
+            if let Some(about) = about {
+                tell::deleted(cx, key.1, Verb::MetaDelete, about);
             }
             MetaOutcome::Done
         }
@@ -265,7 +274,10 @@ fn count(cx: &mut Context<'_>, key: (Hash, &[u8]), count: &MetaCount) -> MetaOut
         let mut text = itoa::Buffer::new();
         let text = text.format(count.initial).as_bytes();
         match cx.daemon.store.create(cx.local, draft, lifetimes, text, cx.now) {
-            Ok(Some(receipt)) => return MetaOutcome::Made(count.initial, receipt),
+            Ok(Some(receipt)) => {
+                tell::made(cx, key, text.len());
+                return MetaOutcome::Made(count.initial, receipt);
+            }
             // Somebody has made it meanwhile.
             Ok(None) => {}
             Err(refused) => return MetaOutcome::Refused(count_refusal(cx, refused)),

@@ -10,9 +10,11 @@ pub mod exposition;
 pub mod meta;
 pub mod observe;
 pub mod report;
+pub mod tell;
 
+pub use crate::events::Kinds;
 pub use crate::settings::{Automove, LruMode, Protocol};
-pub use crate::store::{ClassSet, Leased, Lifetimes, Marks, MetaView, Receipt, Step, Value, View};
+pub use crate::store::{ClassSet, Dumped, Leased, Lifetimes, Marks, MetaView, Receipt, Step, Value, View};
 pub use meta::{MetaCommand, MetaCount, MetaDelete, MetaGet, MetaOutcome, StoreTerms};
 
 use crate::auth::Auth;
@@ -98,6 +100,13 @@ pub enum Command<'a> {
         /// In megabytes.
         mb: u64,
     },
+    /// Answer by more than fits one answer.
+    Stream(StreamRequest),
+    /// End the daemon; none: what was there for how to is nothing.
+    Shutdown(Option<Shutdown>),
+    /// What tests want.
+    #[cfg(feature = "debug-commands")]
+    Debug(DebugCommand<'a>),
     /// Close the connection, politely.
     Quit,
     /// Read certificates and keys again.
@@ -112,6 +121,10 @@ impl Command<'_> {
     /// Whether it concerns the whole daemon, and not one key.
     #[must_use]
     pub fn is_administrative(&self) -> bool {
+        #[cfg(feature = "debug-commands")]
+        if matches!(self, Self::Debug(_)) {
+            return true;
+        }
         matches!(
             self,
             Self::FlushAll { .. }
@@ -121,8 +134,64 @@ impl Command<'_> {
                 | Self::Maintain(_)
                 | Self::MemoryLimit { .. }
                 | Self::RefreshCerts
+                | Self::Stream(_)
+                | Self::Shutdown(_)
         )
     }
+}
+
+/// What tests want, and nobody else may have.
+#[cfg(feature = "debug-commands")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DebugCommand<'a> {
+    /// The clock is to jump ahead.
+    Jump(u32),
+    /// It is to stand still.
+    Pause,
+    /// It is to go on.
+    Resume,
+    /// The bucket of a key is to be locked.
+    Lock(&'a [u8]),
+    /// It is to be unlocked.
+    Unlock(&'a [u8]),
+    /// A value is to be pinned.
+    Pin(&'a [u8]),
+    /// It is to be let go.
+    Unpin(&'a [u8]),
+}
+
+/// What is answered by a stream of lines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StreamRequest {
+    /// All items of these classes; none: what was there for a class is none.
+    Dump(DumpForm, Option<ClassSet>),
+    /// So many items of a class, or (0) all, as far as they fit.
+    Listing {
+        /// By its number.
+        class: u32,
+        /// How many.
+        limit: u32,
+    },
+    /// What happens.
+    Watch(Kinds),
+}
+
+/// What a dump says of an item.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DumpForm {
+    /// All that is known.
+    Meta,
+    /// Its key, as a command that reads it.
+    Keys,
+}
+
+/// How to end the daemon.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shutdown {
+    /// As SIGINT does.
+    Now,
+    /// As SIGUSR1 does.
+    Gracefully,
 }
 
 /// What `lru` is to change.
@@ -496,6 +565,29 @@ pub enum WireError {
     CrawlBadClass,
     /// `lru_crawler crawl`: no class at all.
     CrawlNothing,
+    /// metadump with `-X`.
+    DumpDisabled,
+    /// mgdump with `-X`.
+    KeyDumpDisabled,
+    /// `stats cachedump` with `-X`.
+    ListingDisabled,
+    /// `stats cachedump`: too few words.
+    ListingUsage,
+    /// `stats cachedump`: no such class.
+    ListingBadClass,
+    /// watch with `-W`.
+    WatchDisabled,
+    /// watch: too many do.
+    TooManyWatchers,
+    /// `flush_all` with `-F`.
+    FlushDisabled,
+    /// shutdown without `-A`.
+    ShutdownDisabled,
+    /// shutdown in a way that there is not.
+    ShutdownMode,
+    /// debugitem: not there.
+    #[cfg(feature = "debug-commands")]
+    DebugMiss,
     /// `cache_memlimit`: less than what works.
     MemoryLimitTooSmall,
     /// `cache_memlimit`: bytes, by the looks of it.

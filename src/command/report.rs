@@ -159,16 +159,13 @@ fn background(report: &mut Report, cx: &Context<'_>, totals: &Totals) {
     if has_maintainer(cx) {
         report.push("lru_maintainer_juggles", totals.lru_maintainer_juggles);
     }
-    for zero in [
-        "malloc_fails",
-        "log_worker_dropped",
-        "log_worker_written",
-        "log_watcher_skipped",
-        "log_watcher_sent",
-        "log_watchers",
-    ] {
-        report.push(zero, 0);
-    }
+    report.push("malloc_fails", 0);
+    let logs = cx.daemon.stats.hub.counts();
+    report.push("log_worker_dropped", logs.worker_dropped);
+    report.push("log_worker_written", logs.worker_written);
+    report.push("log_watcher_skipped", logs.watcher_skipped);
+    report.push("log_watcher_sent", logs.watcher_sent);
+    report.push("log_watchers", logs.watchers);
     tls::general(report, cx, totals);
     for zero in ["unexpected_napi_ids", "round_robin_fallback"] {
         report.push(zero, 0);
@@ -337,7 +334,7 @@ fn settings_of_the_edge(report: &mut Report, cx: &Context<'_>) {
     let path = settings.unix_socket.as_ref().map(|socket| socket.path.display().to_string());
     report.push("domain_socket", path.unwrap_or_else(|| "NULL".to_owned()));
     report.push("umask", format!("{:o}", settings.unix_socket.as_ref().map_or(0o700, |socket| socket.mode)));
-    report.push("shutdown_command", "no");
+    report.push("shutdown_command", yes(settings.shutdown));
     report.push("growth_factor", format!("{:.2}", settings.classes.factor.unwrap_or(ClassSizes::FACTOR)));
     report.push("chunk_size", settings.classes.chunk_min.unwrap_or(ClassSizes::CHUNK_MIN));
     report.push("num_threads", settings.threads);
@@ -385,8 +382,8 @@ fn settings_of_pages(report: &mut Report, cx: &Context<'_>) {
     report.push("lru_crawler_sleep", background.crawler_sleep_us);
     report.push("lru_crawler_tocrawl", background.crawler_tocrawl);
     report.push("tail_repair_time", 0);
-    report.push("flush_enabled", "yes");
-    report.push("dump_enabled", "yes");
+    report.push("flush_enabled", yes(cx.daemon.settings.flush));
+    report.push("dump_enabled", yes(cx.daemon.settings.dumps));
     // Of keys in the index, seeded when the daemon starts.
     report.push("hash_algorithm", "rapidhash");
 }
@@ -403,9 +400,9 @@ fn settings_of_queues(report: &mut Report, cx: &Context<'_>) {
     report.push("temp_lru", yes(tuning.temporary_ttl.is_some()));
     report.push("temporary_ttl", tuning.temporary_ttl.unwrap_or(LruTuning::TEMPORARY_TTL_UNUSED));
     report.push("idle_timeout", cx.daemon.settings.idle_timeout.map_or(0, |timeout| timeout.as_secs()));
+    report.push("watcher_logbuf_size", cx.daemon.settings.logs.watcher);
+    report.push("worker_logbuf_size", cx.daemon.settings.logs.worker);
     for (name, value) in [
-        ("watcher_logbuf_size", "262144"),
-        ("worker_logbuf_size", "65536"),
         ("read_buf_mem_limit", "0"),
         ("track_sizes", yes(cx.daemon.store.tracks_lengths())),
         ("inline_ascii_response", "no"),

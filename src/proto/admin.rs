@@ -6,6 +6,8 @@
 //!   slabs automove 0|1|2 [noreply]          lru_crawler sleep <us> | tocrawl <items>
 //!   slabs automove ratio|window <n>         lru_crawler crawl <class>[,<class>...] | all
 //!   cache_memlimit <MB> [noreply]           stats settings | items | slabs | sizes | conns | reset | ...
+//!   watch [<kind> ...]                      lru_crawler metadump | mgdump <class>[,<class>...] | all | hash
+//!   shutdown [graceful]                     stats cachedump <class> <limit>
 //! ```
 //!
 //! Answers are memcached 1.6.18's, but for `slabs automove window`, which it does not know and 1.6.45 does, and for numbers of more than 32
@@ -13,7 +15,10 @@
 //! (`slabs`, `lru_crawler`) or ERROR (`cache_memlimit`). `noreply` silences only the two that take it, errors included.
 
 use super::line::{Words, signed, unsigned};
-use crate::command::{Automove, ClassSet, Command, DetailCommand, MaintainCommand, StatsTopic, Watching, WireError};
+use crate::command::{
+    Automove, ClassSet, Command, DetailCommand, DumpForm, Kinds, MaintainCommand, Shutdown, StatsTopic, StreamRequest,
+    Watching, WireError,
+};
 
 /// What a line says, and whether nothing is to be answered.
 pub(super) type Read<'a> = (Result<Command<'a>, WireError>, bool);
@@ -92,7 +97,66 @@ fn watching(mut words: Words<'_>) -> Option<Watching> {
 
 /// lru_crawler ...
 pub(super) fn lru_crawler<'a>(line: &[u8]) -> Read<'a> {
-    (crawler(Words::new(line)).map(Command::Maintain), false)
+    (dump(Words::new(line)).unwrap_or_else(|| crawler(Words::new(line)).map(Command::Maintain)), false)
+}
+
+/// metadump or mgdump and what of; none if it is neither.
+fn dump<'a>(mut words: Words<'_>) -> Option<Result<Command<'a>, WireError>> {
+    let form = match words.word()? {
+        b"metadump" => DumpForm::Meta,
+        b"mgdump" => DumpForm::Keys,
+        _ => return None,
+    };
+    let classes = words.word().filter(|_| !words.more());
+    Some(classes.ok_or(WireError::UnknownCommand).map(|classes| {
+        // By the index it goes in any case.
+        let classes = if classes == b"hash" { Some(ClassSet::ALL) } else { class_set(classes) };
+        Command::Stream(StreamRequest::Dump(form, classes))
+    }))
+}
+
+/// stats cachedump ...
+pub(super) fn cachedump<'a>(line: &[u8]) -> Read<'a> {
+    let mut words = Words::new(line);
+    let (_cachedump, class, limit) = (words.word(), words.word(), words.word());
+    let number = |word| unsigned(word).and_then(|number| u32::try_from(number).ok()).ok_or(WireError::BadCommandLine);
+    let read = |class, limit| {
+        let (class, limit) = (number(class)?, number(limit)?);
+        Ok(Command::Stream(StreamRequest::Listing { class, limit }))
+    };
+    (class.zip(limit).ok_or(WireError::ListingUsage).and_then(|(class, limit)| read(class, limit)), false)
+}
+
+/// watch ...
+pub(super) fn watch<'a>(line: &[u8]) -> Read<'a> {
+    let mut words = Words::new(line);
+    let mut kinds = if words.more() { Kinds::NONE } else { Kinds::FETCHERS };
+    while let Some(word) = words.word() {
+        kinds = kinds.and(match word {
+            b"fetchers" => Kinds::FETCHERS,
+            b"mutations" => Kinds::MUTATIONS,
+            b"evictions" => Kinds::EVICTIONS,
+            b"connevents" => Kinds::CONNEVENTS,
+            b"sysevents" => Kinds::SYSEVENTS,
+            b"deletions" => Kinds::DELETIONS,
+            b"rawcmds" => Kinds::RAWCMDS,
+            // Of memcached's proxy.
+            b"proxyreqs" | b"proxyevents" | b"proxyuser" => Kinds::NONE,
+            _ => return (Err(WireError::UnknownCommand), false),
+        });
+    }
+    (Ok(Command::Stream(StreamRequest::Watch(kinds))), false)
+}
+
+/// shutdown `[graceful]`
+pub(super) fn shutdown<'a>(line: &[u8]) -> Read<'a> {
+    let mut words = Words::new(line);
+    let how = match (words.word(), words.more()) {
+        (None, _) => Some(Shutdown::Now),
+        (Some(b"graceful"), false) => Some(Shutdown::Gracefully),
+        _ => None,
+    };
+    (Ok(Command::Shutdown(how)), false)
 }
 
 fn crawler(mut words: Words<'_>) -> Result<MaintainCommand, WireError> {
@@ -121,6 +185,36 @@ fn class_set(word: &[u8]) -> Option<ClassSet> {
         classes.insert(u8::try_from(unsigned(number)?).ok()?);
     }
     Some(classes)
+}
+
+/// debugtime `<seconds>`|p|r
+#[cfg(feature = "debug-commands")]
+pub(super) fn debugtime<'a>(line: &[u8]) -> Read<'a> {
+    use crate::command::DebugCommand;
+    let word = Words::new(line).word();
+    let command = word.and_then(|word| match word {
+        b"p" => Some(DebugCommand::Pause),
+        b"r" => Some(DebugCommand::Resume),
+        secs => unsigned(secs).and_then(|secs| u32::try_from(secs).ok()).map(DebugCommand::Jump),
+    });
+    (command.map(Command::Debug).ok_or(WireError::UnknownCommand), false)
+}
+
+/// debugitem lock|unlock|ref|unref `<key>`
+#[cfg(feature = "debug-commands")]
+pub(super) fn debugitem<'a>(line: &'a [u8]) -> Read<'a> {
+    use crate::command::DebugCommand;
+    let mut words = Words::new(line);
+    let verb = words.word();
+    let key = words.word().filter(|key| key.len() <= crate::limits::KEY_LEN_MAX && !words.more());
+    let command = verb.zip(key).and_then(|(verb, key)| match verb {
+        b"lock" => Some(DebugCommand::Lock(key)),
+        b"unlock" => Some(DebugCommand::Unlock(key)),
+        b"ref" => Some(DebugCommand::Pin(key)),
+        b"unref" => Some(DebugCommand::Unpin(key)),
+        _ => None,
+    });
+    (command.map(Command::Debug).ok_or(WireError::UnknownCommand), false)
 }
 
 /// cache_memlimit ...

@@ -408,6 +408,8 @@ fn refused<O: Out>(echo: Echo, error: WireError, out: &mut O) {
         WireError::NonNumericValue => Status::NonNumericValue,
         WireError::BadDetailUsage => Status::NotFound,
         WireError::OutOfMemory | WireError::OutOfMemoryIncr => Status::OutOfMemory,
+        // memcached's answer.
+        WireError::FlushDisabled => Status::AuthFailure,
         // What else is refused is refused by text's parser; but words for it there are.
         _ => Status::InvalidArguments,
     };

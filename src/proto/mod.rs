@@ -13,6 +13,7 @@
 
 mod admin;
 pub mod binary;
+pub mod dump;
 mod lease;
 mod line;
 pub mod login;
@@ -91,6 +92,18 @@ pub const fn error_line(error: WireError) -> &'static [u8] {
         WireError::CrawlBusy => b"BUSY currently processing crawler request\r\n",
         WireError::CrawlBadClass => b"BADCLASS invalid class id\r\n",
         WireError::CrawlNothing => b"NOTSTARTED no items to crawl\r\n",
+        WireError::DumpDisabled => b"ERROR metadump not allowed\r\n",
+        WireError::KeyDumpDisabled => b"ERROR key dump not allowed\r\n",
+        WireError::ListingDisabled => b"CLIENT_ERROR stats cachedump not allowed\r\n",
+        WireError::ListingUsage => b"CLIENT_ERROR bad command line\r\n",
+        WireError::ListingBadClass => b"CLIENT_ERROR Illegal slab id\r\n",
+        WireError::WatchDisabled => b"CLIENT_ERROR watch commands not allowed\r\n",
+        WireError::TooManyWatchers => b"WATCHER_TOO_MANY log watcher limit reached\r\n",
+        WireError::FlushDisabled => b"CLIENT_ERROR flush_all not allowed\r\n",
+        WireError::ShutdownDisabled => b"SERVER_ERROR: shutdown not enabled\r\n",
+        WireError::ShutdownMode => b"CLIENT_ERROR invalid shutdown mode\r\n",
+        #[cfg(feature = "debug-commands")]
+        WireError::DebugMiss => b"MISS\r\n",
         WireError::MemoryLimitTooSmall => b"MEMLIMIT_TOO_SMALL cannot set maxbytes to less than 8m\r\n",
         WireError::MemoryLimitInBytes => b"MEMLIMIT_ADJUST_FAILED input value is megabytes not bytes\r\n",
         WireError::MemoryLimitOutOfBounds => b"MEMLIMIT_ADJUST_FAILED out of bounds or unable to adjust\r\n",
@@ -148,6 +161,16 @@ mod tests {
             WireError::CrawlBusy,
             WireError::CrawlBadClass,
             WireError::CrawlNothing,
+            WireError::DumpDisabled,
+            WireError::KeyDumpDisabled,
+            WireError::ListingDisabled,
+            WireError::ListingUsage,
+            WireError::ListingBadClass,
+            WireError::WatchDisabled,
+            WireError::TooManyWatchers,
+            WireError::FlushDisabled,
+            WireError::ShutdownDisabled,
+            WireError::ShutdownMode,
             WireError::MemoryLimitTooSmall,
             WireError::MemoryLimitInBytes,
             WireError::MemoryLimitOutOfBounds,
@@ -161,7 +184,7 @@ mod tests {
             assert_eq!(line.iter().position(|&b| b == b'\n'), Some(line.len() - 1), "{error:?}");
             assert!(line.ends_with(b"\r\n"), "{error:?}");
             // What memcached says to an operator has kinds of its own, in capitals like these.
-            let kind = line.split(|byte| matches!(byte, b' ' | b'\r')).next().unwrap();
+            let kind = line.split(|byte| matches!(byte, b' ' | b':' | b'\r')).next().unwrap();
             let is_kind = kind.iter().all(|byte| byte.is_ascii_uppercase() || *byte == b'_');
             assert!(is_kind || kind == b"Error", "{error:?}");
         }

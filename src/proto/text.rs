@@ -315,6 +315,12 @@ fn other<'a>(line: &'a [u8]) -> Parsed<Line<'a>> {
         b"lru_crawler" => administer(admin::lru_crawler(rest)),
         b"cache_memlimit" => administer(admin::cache_memlimit(rest)),
         b"refresh_certs" => one(Command::RefreshCerts, Words::new(rest).last() == Some(NOREPLY)),
+        b"watch" => administer(admin::watch(rest)),
+        b"shutdown" => administer(admin::shutdown(rest)),
+        #[cfg(feature = "debug-commands")]
+        b"debugtime" => administer(admin::debugtime(rest)),
+        #[cfg(feature = "debug-commands")]
+        b"debugitem" => administer(admin::debugitem(rest)),
         b"version" => one(Command::Version, false),
         b"quit" => one(Command::Quit, false),
         b"mg" => meta::get(rest),
@@ -431,7 +437,9 @@ fn verbosity<'a>(line: &[u8]) -> Line<'a> {
 
 /// stats `[<topic>]`
 fn stats<'a>(line: &[u8]) -> Line<'a> {
-    match admin::stats_topic(Words::new(line)) {
+    let words = Words::new(line);
+    match admin::stats_topic(words) {
+        None if Words::new(line).word() == Some(b"cachedump") => administer(admin::cachedump(line)),
         Some(topic) => one(Command::Stats(topic), false),
         None => refused(WireError::UnknownCommand, false),
     }

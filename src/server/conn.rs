@@ -29,6 +29,7 @@ use super::pending::Pending;
 use super::socket::Socket;
 use crate::clock::Tick;
 use crate::command::{Context, Out};
+use crate::events::{Kinds, Reason};
 use crate::limits::{READ_BUFFER_LEN, ROUND_COST_MIN, TURN_INPUT_MAX, TURN_OUTPUT_MAX, WRITE_AT_ONCE_LEN};
 use crate::session::{Session, Stop};
 use crate::settings::Protocol;
@@ -36,6 +37,7 @@ use crate::stats::{ConnState, Counter, Served, Tracked};
 use mio::event::Event;
 use mio::{Interest, Registry, Token};
 use std::io::{self, ErrorKind};
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 /// One client.
@@ -65,6 +67,8 @@ pub(super) struct Conn {
     unread: bool,
     /// Goodbye is said; input is thrown away.
     lingering: bool,
+    /// The session is in the midst of a long answer.
+    streaming: bool,
     /// On the worker's list for the next turn.
     pub yielded: bool,
     /// What `stats conns` tells of it.
@@ -75,6 +79,10 @@ pub(super) struct Conn {
     arrived_nanos: u64,
     /// Bytes of `pending` and, if they have not been taken at once, of `out`, as far as they are counted.
     counted: Counted,
+    /// Why it is closed, when it is.
+    pub reason: Reason,
+    /// Where it comes from, if somebody wanted to know when it came.
+    pub peer: Option<SocketAddr>,
 }
 
 /// Bytes of one connection that are in the counters.
@@ -95,6 +103,10 @@ pub(super) enum Next {
     Later,
     /// Serve it again when it may do what is costly: a step of its handshake.
     Queue,
+    /// Have it go on with a long answer when others have been served.
+    Slice,
+    /// Serve it again next turn, and tell it what its session's watcher says from now on.
+    Watch,
     /// Serve it again next turn, and close it after a while.
     Linger,
     /// Close it.
@@ -121,11 +133,14 @@ impl Conn {
             closing: false,
             unread: false,
             lingering: false,
+            streaming: false,
             yielded: false,
             tracked,
             owed: Served::default(),
             arrived_nanos: 0,
             counted: Counted::default(),
+            reason: Reason::Normal,
+            peer: None,
         }
     }
 
@@ -232,11 +247,61 @@ impl Conn {
         if self.closing {
             return self.farewell();
         }
+        if self.streaming {
+            return Next::Slice;
+        }
+        self.serve_now(desk)
+    }
+
+    /// Goes on with a long answer by a slice, and writes it.
+    pub(super) fn go_on(&mut self, desk: &mut Desk) -> Next {
+        match self.write(desk) {
+            Flow::Done => {}
+            Flow::Blocked => return Next::Wait,
+            Flow::Broken => return Next::Close,
+        }
+        self.streaming = false;
+        let next = self.serve_now(desk);
+        match self.write(desk) {
+            Flow::Broken => Next::Close,
+            // Its event says when to go on.
+            Flow::Blocked if next == Next::Slice => Next::Wait,
+            _ => next,
+        }
+    }
+
+    /// Hands what its watcher has to say to an outbox, if it owes nothing: then it is not idle, though nothing may happen.
+    pub(super) fn tell(&mut self, desk: &mut Desk) {
+        let Self { session, out, active, .. } = self;
+        if let Some(watcher) = session.watcher().filter(|_| out.is_none()) {
+            *active = desk.now.tick;
+            watcher.take(|lines| {
+                let out = out.insert(desk.spares.take_outbox());
+                out.make_room(lines.len());
+                Out::bytes(&mut **out, lines);
+            });
+        }
+    }
+
+    /// What it is told by.
+    pub(super) fn number(&self) -> u32 {
+        self.socket.number()
+    }
+
+    /// Where it comes from.
+    pub(super) fn peer(&self) -> Option<SocketAddr> {
+        self.peer.or_else(|| self.socket.peer())
+    }
+
+    fn serve_now(&mut self, desk: &mut Desk) -> Next {
         // What was left over has come earlier, and so have those whose answers have not left.
         if !self.again && self.owed.is_empty() {
             self.arrived_nanos = desk.turn_nanos;
         }
         desk.mark_served();
+        if desk.stats.log.is_watched(Kinds::ALL) {
+            desk.stats.log.serve(self.number());
+        }
         let next = self.serve_open(desk);
         self.owed.add(&desk.take_served());
         if self.out.as_ref().is_none_or(|out| out.is_empty()) {
@@ -291,6 +356,7 @@ impl Conn {
                     Err(error) if error.kind() == ErrorKind::Interrupted => continue,
                     Err(error) if error.kind() == ErrorKind::ResourceBusy => return Next::Queue,
                     Err(error) => {
+                        self.reason = Reason::Error;
                         log::debug!("connection lost while reading: {error}");
                         return Next::Close;
                     }
@@ -311,7 +377,15 @@ impl Conn {
                 }
                 Stop::Budget => return give_way(desk),
                 Stop::Later => return Next::Later,
-                Stop::Close => {
+                Stop::Slice => {
+                    self.streaming = true;
+                    return Next::Slice;
+                }
+                Stop::Watch => return Next::Watch,
+                Stop::Close | Stop::Abort => {
+                    if stop == Stop::Abort {
+                        self.reason = Reason::Error;
+                    }
                     self.stop_reading(desk);
                     return Next::Wait;
                 }
@@ -362,7 +436,7 @@ impl Conn {
                 return Ok((len, self.feed_pending(desk)));
             }
             log::debug!("connection closed: a request longer than any may be");
-            return Ok((len, Stop::Close));
+            return Ok((len, Stop::Abort));
         }
         let out = self.out.get_or_insert_with(|| desk.spares.take_outbox());
         let mut cx = Context { daemon: &desk.daemon, local: &mut desk.local, now: desk.now, admin: true };
@@ -391,7 +465,7 @@ impl Conn {
     }
 
     fn note_stop(&mut self, stop: Stop) {
-        self.again = matches!(stop, Stop::Output | Stop::Budget | Stop::Later);
+        self.again = matches!(stop, Stop::Output | Stop::Budget | Stop::Later | Stop::Slice);
     }
 
     fn stop_reading(&mut self, desk: &mut Desk) {
@@ -424,6 +498,7 @@ impl Conn {
                 Flow::Done
             }
             Err(error) => {
+                self.reason = Reason::Error;
                 log::debug!("connection lost while writing: {error}");
                 Flow::Broken
             }

@@ -7,7 +7,7 @@ use mio::event::Source;
 use mio::net::{TcpStream, UnixStream};
 use mio::{Interest, Registry, Token};
 use std::io::{self, Read, Write};
-use std::net::{Shutdown, SocketAddr};
+use std::net::{Ipv4Addr, Shutdown, SocketAddr};
 use std::os::fd::AsRawFd;
 
 /// A stream to a client.
@@ -36,6 +36,21 @@ impl Socket {
             Self::Unix(stream) => stream.as_raw_fd(),
             Self::Tls(stream) => stream.carrier().as_raw_fd(),
         }
+    }
+
+    /// Its descriptor, as a number to tell it by.
+    pub(super) fn number(&self) -> u32 {
+        u32::try_from(self.fd()).unwrap_or(0)
+    }
+
+    /// Where its peer is, if that is known; none at all on a unix socket.
+    pub(super) fn peer(&self) -> Option<SocketAddr> {
+        let peer = match self {
+            Self::Tcp(stream) => stream.peer_addr(),
+            Self::Tls(stream) => stream.carrier().peer_addr(),
+            Self::Unix(_) => return None,
+        };
+        Some(peer.unwrap_or_else(|_| (Ipv4Addr::UNSPECIFIED, 0).into()))
     }
 
     /// Where its ends are: the client's, and ours.

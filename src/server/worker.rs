@@ -11,6 +11,9 @@
 //! leave together. A connection that has used up its turn waits on `yielded`, and the next poll does not block. What is costly (a step of a TLS
 //! handshake) is done behind the write phase, one a turn.
 //!
+//! Long answers (dumps) go on by a slice each when all others have been served, and, while there are others, rest for what they have
+//! worked times `DUMP_REST`. What watchers are told is looked for every millisecond or so (`events.rs`).
+//!
 //! Sockets are registered once and never again; what an edge said is remembered in the connection. Nothing here is
 //! shared but the store, the inbox and the counters, and the last two have one writer each way.
 
@@ -23,8 +26,10 @@ use super::tls::{TlsBench, TlsStream};
 use crate::auth::Auth;
 use crate::clock::Tick;
 use crate::command::Daemon;
+use crate::events::{Event, Kinds, Reason};
 use crate::limits::{
-    DRAIN_MS_MAX, EVENTS_MAX, LINGER_SECS_MAX, LOGIN_POLL_MS, READ_BUFFER_LEN, TIMEOUT_POLL_MS, TLS_HANDSHAKE_SECS_MAX,
+    DRAIN_MS_MAX, DUMP_REST, EVENTS_MAX, LINGER_SECS_MAX, LOGIN_POLL_MS, READ_BUFFER_LEN, TIMEOUT_POLL_MS,
+    TLS_HANDSHAKE_SECS_MAX, WATCH_POLL_MS, WATCH_PUMP_MS,
 };
 use crate::settings::ClientCerts;
 use crate::stats::{Served, Switch};
@@ -53,6 +58,13 @@ pub(super) struct Worker {
     queued: VecDeque<usize>,
     /// Tokens of connections with a TLS handshake before them, and when it has to be over; in order of time.
     shaking: VecDeque<(usize, Tick)>,
+    /// Connections with a long answer to go on with.
+    slices: Slices,
+    /// Tokens of connections that watch, and maybe of some that have gone.
+    watchers: Vec<usize>,
+    /// When to look again for what they are to be told, and after how long if nothing else happens.
+    pump_at: Instant,
+    pump_after: Duration,
     /// Tokens of connections served this turn that owe something.
     owing: Vec<usize>,
     /// Tokens of connections to close at the end of the turn; one may be here twice.
@@ -92,6 +104,10 @@ impl Worker {
             logins: VecDeque::new(),
             queued: VecDeque::new(),
             shaking: VecDeque::new(),
+            slices: Slices { tokens: VecDeque::new(), rest_until: Instant::now(), calm: false },
+            watchers: Vec::new(),
+            pump_at: Instant::now(),
+            pump_after: Duration::ZERO,
             owing: Vec::new(),
             dead: Vec::new(),
             lingering: VecDeque::new(),
@@ -108,6 +124,8 @@ impl Worker {
         while !self.inbox.is_stopping() {
             self.poll(&mut events);
             self.read_and_serve(&events);
+            self.slice();
+            self.tell_watchers();
             self.write();
             self.resume_queued();
             self.time_out();
@@ -127,11 +145,30 @@ impl Worker {
         } else {
             None
         };
+        let timeout = self.sooner(timeout);
         poll(&mut self.poll, events, timeout);
         let desk = &mut self.desk;
         desk.turn_nanos = desk.daemon.clock.nanos();
         desk.now = desk.daemon.clock.at(desk.turn_nanos);
         desk.timing = desk.stats.watch().is_on(Switch::Latency);
+        if !self.slices.tokens.is_empty() {
+            let conns = &mut self.conns;
+            let mut others = events.iter().map(|event| find(conns, event.token().0).is_none_or(|conn| !conn.yielded));
+            self.slices.calm = !others.any(|other| other) && (self.slices.calm || timeout != Some(Duration::ZERO));
+        }
+    }
+
+    /// The timeout of a poll, for those who want to go on sooner.
+    fn sooner(&self, timeout: Option<Duration>) -> Option<Duration> {
+        let mut timeout = timeout;
+        let mut at_most = |most: Duration| timeout = Some(timeout.map_or(most, |timeout| timeout.min(most)));
+        if !self.slices.tokens.is_empty() {
+            at_most(if self.slices.calm { Duration::ZERO } else { Duration::from_millis(1) });
+        }
+        if !self.watchers.is_empty() {
+            at_most(self.pump_after);
+        }
+        timeout
     }
 
     /// Takes over the sockets in the inbox. Their first events come with the next poll.
@@ -175,6 +212,11 @@ impl Worker {
         if conn.is_shaking() {
             self.shaking.push_back((token, Tick(now.0 + TLS_HANDSHAKE_SECS_MAX * Tick::PER_SEC)));
         }
+        if self.desk.stats.log.wants(Kinds::CONNEVENTS) {
+            conn.peer = conn.peer();
+            self.desk.stats.log.serve(conn.number());
+            self.desk.stats.log.note(Event::ConnNew(conn.peer));
+        }
         slot.insert(conn);
         self.desk.stats.total_connections.add(1);
         self.desk.stats.curr_connections.add(1);
@@ -214,6 +256,47 @@ impl Worker {
                 self.adopt();
             }
         }
+    }
+
+    /// Has one connection go on with a long answer, if it is time.
+    fn slice(&mut self) {
+        let Some(&token) = self.slices.tokens.front() else { return };
+        let begun = Instant::now();
+        if !self.slices.calm && begun < self.slices.rest_until {
+            return;
+        }
+        self.slices.tokens.pop_front();
+        if let Some(conn) = find(&mut self.conns, token) {
+            conn.yielded = false;
+            let next = conn.go_on(&mut self.desk);
+            self.route(token, next);
+        }
+        let ended = Instant::now();
+        self.slices.rest_until = ended + (ended - begun) * DUMP_REST;
+    }
+
+    /// Hands watchers what they are to be told.
+    fn tell_watchers(&mut self) {
+        if self.watchers.is_empty() {
+            return;
+        }
+        let begun = Instant::now();
+        if begun < self.pump_at {
+            return;
+        }
+        let mut any = self.desk.daemon.stats.hub.pump();
+        let Self { conns, desk, owing, watchers, .. } = self;
+        watchers.retain(|&token| {
+            let Some(conn) = find(conns, token) else { return false };
+            conn.tell(desk);
+            if conn.owes() && conn.writable {
+                any = true;
+                owing.push(token);
+            }
+            true
+        });
+        self.pump_after = Duration::from_millis(if any { WATCH_PUMP_MS } else { WATCH_POLL_MS });
+        self.pump_at = begun + Duration::from_millis(WATCH_PUMP_MS);
     }
 
     /// Serves the client that has waited longest for its login to be checked, if one may be.
@@ -261,6 +344,10 @@ impl Worker {
         if next == Next::Wait {
             return;
         }
+        if next == Next::Watch {
+            self.watchers.push(token);
+            self.pump_at = Instant::now();
+        }
         if next == Next::Linger {
             self.lingering.push_back((token, Tick(self.desk.now.tick.0 + LINGER_SECS_MAX * Tick::PER_SEC)));
         }
@@ -269,6 +356,7 @@ impl Worker {
             match next {
                 Next::Later => self.logins.push_back(token),
                 Next::Queue => self.queued.push_back(token),
+                Next::Slice => self.slices.tokens.push_back(token),
                 _ => self.yielded.push(token),
             }
         }
@@ -310,6 +398,7 @@ impl Worker {
         }
         let Some(idle) = &mut self.idle else { return };
         let Self { conns, dead, desk, .. } = self;
+        let dead_before = dead.len();
         self.idle_behind = idle.step(
             now,
             |token| find(conns, token).map_or(Found::Gone, |conn| Found::Active(conn.active)),
@@ -318,6 +407,11 @@ impl Worker {
                 dead.push(token);
             },
         );
+        for &token in &dead[dead_before..] {
+            if let Some(conn) = find(conns, token) {
+                conn.reason = Reason::IdleTimeout;
+            }
+        }
     }
 
     /// Closes what was found to be closed.
@@ -325,6 +419,10 @@ impl Worker {
         self.desk.stats.read_buf_bytes_free.set(self.desk.spares.input_len() as u64);
         while let Some(token) = self.dead.pop() {
             if let Some(conn) = find(&mut self.conns, token) {
+                if self.desk.stats.log.wants(Kinds::CONNEVENTS) {
+                    self.desk.stats.log.serve(conn.number());
+                    self.desk.stats.log.note(Event::ConnClose(conn.peer(), conn.reason));
+                }
                 conn.forget(&self.desk);
                 // Closing the descriptor takes it off the poll.
                 drop(self.conns.remove(slot_of(token)));
@@ -370,6 +468,17 @@ impl Worker {
         self.dead.extend(left);
         self.reap();
     }
+}
+
+/// Connections with a long answer to go on with.
+#[derive(Debug)]
+struct Slices {
+    /// Each at most once, marked in it as those of `yielded`.
+    tokens: VecDeque<usize>,
+    /// When the next slice may be made, while there are others.
+    rest_until: Instant,
+    /// Nobody else has said anything for a while.
+    calm: bool,
 }
 
 /// The connection of a token, if it is still the one the token was made for.

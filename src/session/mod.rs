@@ -25,13 +25,15 @@
 
 mod binary;
 mod login;
+mod stream;
 
 use crate::command::execute::{begin_store, execute, finish_store, grow_store, store_on_terms, store_whole};
 use crate::command::meta::execute_meta;
 use crate::command::{
     Command, Context, Daemon, Out, Outcome, Protocol, Receipt, ReplyShape, StoreRequest, StoreTerms, StoreVerb,
-    WireError,
+    StreamRequest, WireError,
 };
+use crate::events::Kinds;
 use crate::limits::{
     BATCH_REQUESTS_MAX, DIRECT_READ_MIN, KEY_LEN_MAX, OUTPUT_LEN_MAX, PIN_VALUE_MIN, REPLY_HEAD_LEN_MAX,
     TURN_COPIED_MAX, TURN_REQUESTS_MAX, WAIT_VALUE_MAX,
@@ -73,6 +75,8 @@ enum State {
     Swallow(u64),
     /// The rest of a line of no interest.
     SwallowLine,
+    /// More of an answer that is more than an answer.
+    Stream(Box<stream::Stream>),
 }
 
 /// How the keys of a get line are to be read.
@@ -120,8 +124,14 @@ pub enum Stop {
     Budget,
     /// A login has to wait; call again (with the same input) when [`crate::auth::Auth::can_verify`] says so.
     Later,
+    /// A slice of a long answer has been made; call again (with the same input) when it has drained, and when others have had theirs.
+    Slice,
+    /// From now on the client is told what [`Session::watcher`] says, and nothing else.
+    Watch,
     /// Write what is owed, then close.
     Close,
+    /// The same; what came could not be meant.
+    Abort,
 }
 
 /// A request that has been parsed and is to be executed when the batch is complete.
@@ -175,6 +185,8 @@ enum Ahead<'a> {
     Partial,
     /// A value that is not complete follows, or one that has to be refused as if it were not.
     Value(StoreRequest<'a>, StoreTerms, ReplyShape),
+    /// An answer that is more than an answer.
+    Stream(StreamRequest),
     /// Bytes to be skipped follow, after this answer.
     Swallow(WireError, ReplyShape, u64),
     /// Nothing that follows can be understood.
@@ -252,6 +264,7 @@ impl Session {
                 State::Value(_) => self.fill(cx, rest, out),
                 State::Terminator(_) => self.finish(cx, rest, out),
                 State::Swallow(_) | State::SwallowLine => self.swallow(rest),
+                State::Stream(_) => self.go_on_streaming(cx, rest, out),
             };
             used += step_used;
             if let Some(stop) = stop {
@@ -334,10 +347,14 @@ impl Session {
             State::Keys(keys) => Some(keys),
             _ => None,
         };
+        let in_keys = keys.is_some();
         let mut batch = Batch { steps: ArrayVec::new(), more: ArrayVec::new() };
         let planned = usize::try_from(*requests_left).unwrap_or(usize::MAX).min(BATCH_REQUESTS_MAX);
         let (planned_used, ahead) = plan(cx.daemon, input, &mut keys, &mut self.scanned, &mut batch, planned);
         *requests_left -= u32::try_from(batch.steps.len()).expect("a batch is small");
+        if cx.local.stats.log.is_watched(Kinds::RAWCMDS) {
+            stream::note_lines(cx, &batch, &input[..planned_used], in_keys);
+        }
         if batch.steps.len() > 1 {
             for planned in &batch.steps {
                 cx.daemon.store.prefetch_items(planned.hash);
@@ -380,6 +397,7 @@ impl Session {
                 self.receive(cx, (request, &terms), reply, out);
                 (0, None)
             }
+            Ahead::Stream(request) => (0, self.begin_stream(cx, request, out)),
             Ahead::Swallow(error, reply, len) => {
                 answer(reply, error, out);
                 self.state = State::Swallow(len);
@@ -387,7 +405,7 @@ impl Session {
             }
             Ahead::Close(error, reply) => {
                 answer(reply, error, out);
-                (rest.len(), Some(Stop::Close))
+                (rest.len(), Some(Stop::Abort))
             }
         }
     }
@@ -524,6 +542,7 @@ fn plan<'a>(
         let behind = &rest[len..];
         match line {
             Line::Keys { touch, reply } => *keys = Some(Keys { touch, with_cas: reply.with_cas }),
+            Line::One(Request { command: Command::Stream(stream), .. }) => return (used + len, Ahead::Stream(stream)),
             Line::One(Request { command, reply }) => {
                 let step = Step::One { command, quiet: reply.quiet };
                 batch.push(store, key_of(&command), step, used + len);
@@ -679,6 +698,7 @@ fn run<O: Out>(cx: &mut Context<'_>, hash: Hash, step: &Step<'_>, more: &[More<'
             let is_lease = matches!(command, Command::Lease { .. });
             out.make_room(REPLY_HEAD_LEN_MAX + if is_lease { PIN_VALUE_MIN } else { 0 });
             return execute(cx, hash, command, |outcome| match outcome {
+                Outcome::Close if command == Command::Abort => Some(Stop::Abort),
                 Outcome::Close => Some(Stop::Close),
                 outcome => {
                     encode(reply_unless(quiet), outcome, out);

@@ -3,10 +3,12 @@
 //! A mailbox of one for each kind of work: while a page is on its way another one is not taken on, and the same of crawls. Nothing
 //! is done here, and nobody waits: who asks has the answer at once.
 
+use super::dump::DumpTurn;
 use super::sizes::ClassId;
 use super::{Inner, Store};
+use crate::clock::Now;
 use crate::settings::Background;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 /// Why a page is not moved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,6 +71,8 @@ pub(super) struct Asked {
 #[derive(Debug, Default)]
 pub(super) struct Chores {
     board: Mutex<Board>,
+    /// Seconds since 1970 when the clock stood at 0: found out once, so that dumps tell the same time of the same item.
+    epoch_secs: OnceLock<u64>,
 }
 
 #[derive(Debug, Default)]
@@ -84,6 +88,15 @@ pub(super) struct Board {
     pub(super) crawl: Option<ClassSet>,
     /// A crawl that was asked for is under way.
     pub(super) crawling: bool,
+    pub(super) dump: DumpTurn,
+    #[cfg(feature = "debug-commands")]
+    pub(super) in_hand: super::debug::InHand,
+}
+
+impl Board {
+    pub(super) fn is_crawling(&self) -> bool {
+        self.crawling || self.crawl.is_some()
+    }
 }
 
 /// What of the board `stats` tells.
@@ -98,8 +111,12 @@ pub struct ChoresSummary {
 }
 
 impl Chores {
+    pub(super) fn epoch_secs(&self, now: Now) -> u64 {
+        *self.epoch_secs.get_or_init(|| now.unix_secs.saturating_sub(now.tick.secs().into()))
+    }
+
     pub(super) fn board(&self) -> MutexGuard<'_, Board> {
-        // Every write to the board leaves it whole.
+        // Every write to it leaves it whole.
         self.board.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -160,13 +177,10 @@ impl Store {
     ///
     /// # Errors
     /// Why they are not.
-    pub fn ask_crawl(&self, classes: ClassSet) -> Result<(), CrawlRefused> {
-        let known = self.inner.classes.len().max(MEMCACHED_CLASS_MAX);
-        if classes != ClassSet::ALL && (0..=u8::MAX).any(|n| classes.contains(n) && !(1..=known).contains(&n.into())) {
-            return Err(CrawlRefused::BadClass);
-        }
+    pub fn ask_crawl(&self, classes: ClassSet, now: Now) -> Result<(), CrawlRefused> {
+        self.check_classes(classes)?;
         let mut board = self.inner.chores.board();
-        if board.crawling || board.crawl.is_some() {
+        if board.is_crawling() || board.dump.is_taken(now) {
             return Err(CrawlRefused::Busy);
         }
         if classes.is_empty() {
@@ -176,6 +190,13 @@ impl Store {
         drop(board);
         self.inner.wants.wake();
         Ok(())
+    }
+
+    pub(super) fn check_classes(&self, classes: ClassSet) -> Result<(), CrawlRefused> {
+        let known = self.inner.classes.len().max(MEMCACHED_CLASS_MAX);
+        let is_bad = |&number: &u8| classes.contains(number) && !(1..=known).contains(&number.into());
+        let any_bad = classes != ClassSet::ALL && (0..=u8::MAX).any(|number| is_bad(&number));
+        if any_bad { Err(CrawlRefused::BadClass) } else { Ok(()) }
     }
 }
 

@@ -15,6 +15,7 @@ use super::relocate::Guards;
 use super::table::Meta;
 use super::{Inner, Local};
 use crate::clock::Now;
+use crate::events::{Event, Kinds};
 use crate::limits::{ASK_AFTER_PART, DRAIN_TRIES_MAX, EVICT_BATCH, EVICT_SPARED_MAX, EVICT_STEPS_MAX, SWEEPS_MAX};
 use crate::settings::LruMode;
 use crate::stats::Block;
@@ -258,6 +259,10 @@ impl Inner {
         });
         let idle_secs = at.age_secs(header.access());
         count_eviction(stats, &mut guard.state.counts, (meta, header.deadline(), idle_secs), dead);
+        if !dead && stats.log.wants(Kinds::EVICTIONS) {
+            let key = self.arena.key(Linked::vouched(id, &bucket));
+            stats.log.note(Event::Eviction(key, meta.is_fetched(), idle_secs, self.about(id, at.now)));
+        }
         let shape = self.arena.shape_of(Linked::vouched(id, &bucket));
         bucket.remove(slot);
         if let Some(ghost) = ghost {

@@ -21,6 +21,9 @@
 mod arena;
 mod audit;
 mod chores;
+#[cfg(feature = "debug-commands")]
+mod debug;
+mod dump;
 mod evict;
 mod expiry;
 mod hash;
@@ -33,6 +36,7 @@ mod lru;
 mod meta;
 mod moves;
 mod pages;
+mod peek;
 mod queues;
 mod reassign;
 mod relocate;
@@ -44,6 +48,7 @@ mod write;
 
 pub use audit::Census;
 pub use chores::{ChoresSummary, ClassSet, CrawlRefused, ReassignRefused};
+pub use dump::{Dump, Dumped, Listing};
 pub use expiry::Deadline;
 pub use hash::Hash;
 pub use meta::{Invalidation, Leased, Lifetimes, MetaView, Place, Reading, Receipt, Step};

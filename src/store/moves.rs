@@ -12,6 +12,7 @@ use super::queues::{NEAR_EPOCHS, NEAR_PART};
 use super::sizes::ClassId;
 use super::{Inner, Local, Store};
 use crate::clock::Now;
+use crate::events::{Event, Kinds};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::Thread;
@@ -119,6 +120,9 @@ impl Store {
         let drained = inner.drain_page_of(local, inner.class(from), inner.moment(now));
         let moved = drained && inner.class(to).lock().claim_page(&inner.arena, &inner.pool);
         inner.pool.keep_for(None);
+        if moved && local.stats.log.wants(Kinds::SYSEVENTS) {
+            local.stats.log.note(Event::SlabMove(from.number(), to.number()));
+        }
         moved
     }
 }

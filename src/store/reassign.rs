@@ -16,6 +16,7 @@ use super::expiry::Moment;
 use super::sizes::ClassId;
 use super::{Inner, Local, Store};
 use crate::clock::Now;
+use crate::events::{Event, Kinds};
 use crate::limits::{CARVE_TRIES_MAX, EVICT_STEPS_MAX};
 use std::sync::atomic::Ordering;
 
@@ -82,6 +83,14 @@ impl Store {
     }
 }
 
+/// Tells watchers that a page has moved; none is the pool, which has the number 0.
+fn note_move(local: &Local, from: Option<ClassId>, to: Option<ClassId>) {
+    if local.stats.log.wants(Kinds::SYSEVENTS) {
+        let [from, to] = [from, to].map(|class| class.map_or(0, ClassId::number));
+        local.stats.log.note(Event::SlabMove(from, to));
+    }
+}
+
 impl Inner {
     fn step_reassign(&self, local: &mut Local, page_move: &mut PageMove, at: Moment) -> Progress {
         let Asked { from, to } = page_move.asked;
@@ -96,10 +105,12 @@ impl Inner {
         }
         let Some(to) = to else {
             local.stats.slabs_moved.add(1);
+            note_move(local, from, None);
             return Progress::Done;
         };
         if self.give_page(to) {
             local.stats.slabs_moved.add(1);
+            note_move(local, from, Some(to));
             return Progress::Done;
         }
         // Somebody was quicker, or has left the class no other page.

@@ -25,6 +25,8 @@
 //! geometry still leads there holds the right one. The array is reserved at its greatest length; nothing is ever copied, and there is
 //! no pause. The price: towards the end of a round, buckets not yet split are fuller than the others, and some overflow.
 
+pub(super) mod walk;
+
 use super::arena::ItemId;
 use super::hash::{Hash, ITEM_TAG};
 use super::locks::{Held, Rank, Ranked, word};
@@ -491,6 +493,31 @@ impl Table {
         }
         let guard = BucketGuard { table: self, bucket, _held: Held::tried(Rank::Bucket) };
         (self.geometry().index_of(hash) == index).then_some(guard)
+    }
+
+    /// Locks a bucket, and leaves it so until it is unlocked in the same way; it is not split meanwhile.
+    #[cfg(feature = "debug-commands")]
+    pub(super) fn lock_for_good(&self, hash: Hash) {
+        loop {
+            let bucket = &self.buckets[self.geometry().index_of(hash)];
+            word::lock(&bucket.lock);
+            if std::ptr::eq(bucket, &raw const self.buckets[self.geometry().index_of(hash)]) {
+                return;
+            }
+            word::unlock(&bucket.lock);
+        }
+    }
+
+    /// Unlocks it.
+    #[cfg(feature = "debug-commands")]
+    pub(super) fn unlock_for_good(&self, hash: Hash) {
+        word::unlock(&self.buckets[self.geometry().index_of(hash)].lock);
+    }
+
+    /// Whether two hashes belong to one bucket.
+    #[cfg(feature = "debug-commands")]
+    pub(super) fn share_bucket(&self, one: Hash, other: Hash) -> bool {
+        self.geometry().index_of(one) == self.geometry().index_of(other)
     }
 
     /// Whether `items` items are more than the buckets should hold and there is room for another bucket.

@@ -5,10 +5,12 @@
 use nix::errno::Errno;
 use nix::sys::mman::{MlockAllFlags, mlockall};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use nix::sys::signal::{Signal, raise};
 use nix::unistd::{User, geteuid, initgroups, setgid, setuid};
 use std::ffi::CString;
 use std::io;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Makes sure that `count` descriptors can be open at a time, raising the soft limit and, if need and right be, the
 /// hard one.
@@ -19,6 +21,17 @@ pub fn allow_descriptors(count: u64) -> Result<(), String> {
     }
     setrlimit(Resource::RLIMIT_NOFILE, count, hard.max(count))
         .map_err(|errno| format!("the limit on open files is {soft}, {count} are needed: {}", errno.desc()))
+}
+
+/// Has this process told to stop by a signal, once: a second one would end it at once.
+pub fn stop_this(gracefully: bool) {
+    static TOLD: AtomicBool = AtomicBool::new(false);
+    let signal = if gracefully { Signal::SIGUSR1 } else { Signal::SIGINT };
+    if !TOLD.swap(true, Ordering::Relaxed)
+        && let Err(errno) = raise(signal)
+    {
+        log::error!("cannot stop: {}", errno.desc());
+    }
 }
 
 /// Another user to run as.

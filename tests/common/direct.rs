@@ -99,9 +99,11 @@ impl DirectClient<'_> {
             used += fed.used;
             self.answer.append(&mut out);
             match fed.stop {
-                Stop::Input => break,
+                Stop::Input | Stop::Watch => break,
+                // Some of a dump may be of nothing.
+                Stop::Slice => idle_count = 0,
                 Stop::Output | Stop::Budget | Stop::Later => {}
-                Stop::Close => self.closed = true,
+                Stop::Close | Stop::Abort => self.closed = true,
             }
         }
         self.input.drain(..used);
