@@ -75,6 +75,7 @@ pub mod store;
 pub mod auth;
 pub mod clock;
 pub mod limits;
+pub mod pulse;
 pub mod settings;
 pub mod stats;
 pub mod sys;

@@ -31,7 +31,8 @@ const IMPORTS: &[(&str, &[Target])] = &[
             ("command", &["Daemon"]),
             ("settings", ANY),
             ("clock", &["Clock"]),
-            ("sys", &["process"]),
+            ("pulse", &["Monitor"]),
+            ("sys", &["background", "confine", "pidfile", "process", "systemd"]),
             ("limits", ANY),
         ],
     ),
@@ -47,6 +48,7 @@ const IMPORTS: &[(&str, &[Target])] = &[
             ("settings", ANY),
             ("stats", ANY),
             ("clock", ANY),
+            ("pulse", ANY),
             ("limits", ANY),
         ],
     ),
@@ -64,7 +66,15 @@ const IMPORTS: &[(&str, &[Target])] = &[
     ),
     (
         "maintain",
-        &[("sys", &["process"]), ("store", ANY), ("settings", ANY), ("stats", ANY), ("clock", ANY), ("limits", ANY)],
+        &[
+            ("sys", &["process"]),
+            ("store", ANY),
+            ("settings", ANY),
+            ("stats", ANY),
+            ("clock", ANY),
+            ("pulse", &["Pulse"]),
+            ("limits", ANY),
+        ],
     ),
     ("proto", &[("command", VOCABULARY), ("limits", ANY)]),
     (
@@ -95,6 +105,7 @@ const IMPORTS: &[(&str, &[Target])] = &[
     ("stats", &[("limits", ANY)]),
     ("settings", &[("limits", ANY)]),
     ("clock", &[]),
+    ("pulse", &[]),
     ("limits", &[]),
     ("lib", &[]),
 ];
@@ -125,11 +136,15 @@ const CRATES: &[(&str, &[&str])] = &[
     ("libc", &["sys/", "server/signals.rs"]),
     ("nix", &["sys/", "server/signals.rs"]),
     ("core_affinity", &["sys/"]),
+    ("caps", &["sys/"]),
+    ("listenfd", &["sys/"]),
+    ("sd_notify", &["sys/"]),
+    ("seccompiler", &["sys/"]),
     ("log", &["cli.rs", "cli/", "main.rs", "server/", "session/", "command/", "maintain/", "sys/"]),
 ];
 
 /// The only files with unsafe code.
-const UNSAFE: &[&str] = &["store/arena.rs", "store/item.rs", "sys/memory.rs"];
+const UNSAFE: &[&str] = &["store/arena.rs", "store/item.rs", "sys/background.rs", "sys/memory.rs"];
 
 /// The most lines a file may have, unit tests included. A file near its ceiling is a question, not a reason to split.
 const CEILINGS: &[(&str, usize)] = &[
@@ -141,6 +156,7 @@ const CEILINGS: &[(&str, usize)] = &[
     ("lib.rs", 200),
     ("cli.rs", 350),
     ("cli/flags.rs", 800),
+    ("cli/log.rs", 120),
     ("cli/extended.rs", 350),
     ("auth.rs", 400),
     ("fuzzing.rs", 150),
@@ -149,6 +165,7 @@ const CEILINGS: &[(&str, usize)] = &[
     ("server/listen.rs", 300),
     ("server/acceptor.rs", 350),
     ("server/inbox.rs", 200),
+    ("server/inherit.rs", 100),
     ("server/worker.rs", 550),
     ("server/conn.rs", 500),
     ("server/outbox.rs", 400),
@@ -207,7 +224,11 @@ const CEILINGS: &[(&str, usize)] = &[
     ("sys/memory.rs", 350),
     ("sys/affinity.rs", 150),
     ("sys/process.rs", 300),
+    ("sys/background.rs", 120),
+    ("sys/confine.rs", 350),
+    ("sys/pidfile.rs", 100),
     ("sys/systemd.rs", 150),
+    ("pulse.rs", 180),
     ("stats.rs", 350),
     ("clock.rs", 150),
     ("limits.rs", 350),

@@ -2,7 +2,7 @@
 
 use super::flags::{bad, number};
 use crate::limits::{PAGE_LEN_MAX, chunk_names_pieces};
-use crate::settings::{Automove, Background, LruMode, LruTuning, Settings};
+use crate::settings::{Automove, Background, LruMode, LruTuning, ProcessSettings, Settings};
 use std::time::Duration;
 
 /// One `-o` list.
@@ -29,6 +29,7 @@ pub(super) fn extended(list: &str, settings: &mut Settings) -> Result<(), String
             None if LRU_OPTIONS.contains(&item) || BACKGROUND_OPTIONS.contains(&item) => {
                 return Err(bad(OPTION, item, "needs a value"));
             }
+            None if process_switch(item, &mut settings.process) => {}
             // What it once switched on is what there is.
             None if item == "modern" => {}
             _ => return Err(bad(OPTION, item, "is not known")),
@@ -116,6 +117,17 @@ fn background_switch(name: &str, background: &mut Background) -> bool {
         "no_slab_automove" => background.automove = Automove::Off,
         "lru_crawler" => background.crawler = true,
         "no_lru_crawler" => background.crawler = false,
+        _ => return false,
+    }
+    true
+}
+
+/// Sets what concerns the whole process; whether there is such a switch.
+fn process_switch(name: &str, process: &mut ProcessSettings) -> bool {
+    match name {
+        "drop_privileges" => process.drop_privileges = true,
+        "no_drop_privileges" => process.drop_privileges = false,
+        "relaxed_privileges" => process.relaxed_privileges = true,
         _ => return false,
     }
     true

@@ -21,6 +21,7 @@ use crate::auth::Auth;
 use crate::clock::Tick;
 use crate::command::Daemon;
 use crate::limits::{DRAIN_MS_MAX, EVENTS_MAX, LINGER_SECS_MAX, LOGIN_POLL_MS, READ_BUFFER_LEN, TIMEOUT_POLL_MS};
+use crate::pulse::Pulse;
 use mio::{Events, Poll};
 use slab::Slab;
 use std::collections::VecDeque;
@@ -54,12 +55,13 @@ pub(super) struct Worker {
     adopting: VecDeque<Arrival>,
     /// Connections ever adopted, which tells users of one slot apart.
     generation: usize,
+    pulse: Pulse,
 }
 
 impl Worker {
     /// A worker that will serve what comes through `inbox`, which wakes `poll`. To be called on its own thread, so that
     /// its memory is near.
-    pub(super) fn new(poll: Poll, inbox: Arc<Inbox>, daemon: Arc<Daemon>) -> Self {
+    pub(super) fn new(poll: Poll, inbox: Arc<Inbox>, daemon: Arc<Daemon>, pulse: Pulse) -> Self {
         let stats = daemon.stats.register();
         let local = daemon.store.local(Arc::clone(&stats));
         let now = daemon.clock.now();
@@ -80,6 +82,7 @@ impl Worker {
             idle_behind: false,
             adopting: VecDeque::new(),
             generation: 0,
+            pulse,
         }
     }
 
@@ -107,7 +110,8 @@ impl Worker {
         } else {
             None
         };
-        poll(&mut self.poll, events, timeout);
+        self.pulse.beat();
+        poll(&mut self.poll, events, self.pulse.bound(timeout));
         self.desk.now = self.desk.daemon.clock.now();
     }
 
