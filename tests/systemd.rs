@@ -208,6 +208,19 @@ fn a_worker_that_waits_for_a_lock_is_seen_to_hang_and_to_come_back() {
         assert_eq!(monitor.stalled(Instant::now()), None, "idle is not stalled");
         std::thread::sleep(monitor.every());
     }
+    let mut stream = TcpStream::connect(running.local_addrs()[0]).unwrap();
+    ask(&mut stream, "set a 0 0 1\r\n1\r\n", "STORED\r\n");
+    let daemon = running.daemon();
+    let (store, mut local) = (&daemon.store, daemon.store.local(daemon.stats.register()));
+    store.get(&mut local, (store.hash(b"a"), b"a"), daemon.clock.now(), None, |view| {
+        // The bucket's lock is ours as long as we look.
+        assert!(view.is_some());
+        stream.write_all(b"get a\r\n").unwrap();
+        wait_for("the worker is seen to hang", || monitor.stalled(Instant::now()) == Some("slabd-work-0"));
+    });
+    let mut answer = [0; 18];
+    stream.read_exact(&mut answer).unwrap();
+    wait_for("and to come back", || monitor.stalled(Instant::now()).is_none());
 }
 
 /// Starts a daemon with these as descriptors from 3 on, meant for it. A shell puts them there.
