@@ -13,8 +13,11 @@ use std::process::{Child, Command, Stdio};
 /// Names a deed and who tries it, for [`a_deed_in_a_process_of_its_own`].
 const DEED: &str = "SLABD_TEST_DEED";
 
+/// Its name, and how it is done; whether it was.
+type Deed = (&'static str, fn() -> bool);
+
 /// What a confined thread might be made to do.
-const DEEDS: &[(&str, fn() -> bool)] = &[
+const DEEDS: &[Deed] = &[
     ("work", || {
         // What serving takes: memory, time, threads' locks.
         let memory = vec![1_u8; 64 << 20];

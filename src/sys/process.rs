@@ -83,7 +83,10 @@ pub fn step_down(identity: Option<&Identity>) -> Result<(), String> {
     // Some sandboxes do not know of ambient ones; they go with the others in any case.
     let _ = clear(None, CapSet::Ambient);
     for set in [CapSet::Inheritable, CapSet::Effective, CapSet::Permitted] {
-        clear(None, set).map_err(|error| format!("cannot give up capabilities: {error}"))?;
+        // A sandbox that leaves us none may not let us say so, either.
+        if !caps::read(None, set).is_ok_and(|kept| kept.is_empty()) {
+            clear(None, set).map_err(|error| format!("cannot give up capabilities: {error}"))?;
+        }
     }
     Ok(())
 }
