@@ -1,31 +1,39 @@
 //! The command line: flags as typed become [`Settings`], and settings a running daemon.
 //!
 //! Reading flags (`cli/flags.rs`) has no effect, so that it can be tested as a table; effects come afterwards, in this
-//! order: log, signals, user looked up, limits raised, sockets bound, privileges dropped, threads started. What can be
-//! refused is refused before anything is started, in one line that names the option.
+//! order: log, inherited sockets, background, signals, user looked up, limits raised, sockets bound, privileges dropped, system calls
+//! filtered, threads started. What can be refused is refused before anything is
+//! started, in one line that names the option.
 //!
 //! It does *not* keep anything: when the daemon runs, only settings are left.
 
 mod accepted;
 mod extended;
 mod flags;
+mod log;
 
 pub use flags::parse;
 
 use crate::clock::Clock;
 use crate::command::Daemon;
 use crate::limits::{DESCRIPTORS_OF_OURS, DESCRIPTORS_PER_THREAD};
-use crate::server::{self, Running, signals::StopSignals};
-use crate::settings::Settings;
+use crate::pulse::Monitor;
+use crate::server::{self, Bound, Running, signals::StopSignals};
+use crate::settings::{Settings, UnixSocket};
+use crate::sys::background::{self, Herald, Side};
+use crate::sys::confine::{Duty, confine};
+use crate::sys::pidfile::PidFile;
 use crate::sys::process::{self, Identity};
+use crate::sys::systemd::{self, Inherited};
 use clap::Parser;
 use flags::{Flags, first_line, settings_of};
-use log::LevelFilter;
 use std::fmt::Write as _;
+use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 /// The daemon, from its command line to its exit code.
 #[must_use]
@@ -40,68 +48,153 @@ pub fn main() -> ExitCode {
         }
     };
     if flags.license {
-        println!("{LICENSE}");
+        print!("{LICENCE}");
         return ExitCode::SUCCESS;
     }
     let (settings, warnings) = match settings_of(&flags) {
         Ok(both) => both,
         Err(why) => return refuse(&why, EXIT_USAGE),
     };
-    start_log(settings.verbosity);
+    log::start(settings.verbosity);
     for warning in warnings {
-        log::warn!("{warning}");
+        ::log::warn!("{warning}");
     }
-    match run(settings) {
-        Ok(()) => ExitCode::SUCCESS,
+    match begin(settings) {
+        Ok(code) => ExitCode::from(code),
         Err((why, code)) => refuse(&why, code),
     }
 }
 
-/// What `-i` prints.
-const LICENSE: &str = concat!(
-    "slabd ",
-    env!("CARGO_PKG_VERSION"),
-    "\n\nLicensed under either of the Apache License, Version 2.0, or the MIT license, at your option.\n\n",
-    include_str!("../LICENSE-MIT")
-);
+/// Takes over what was inherited, goes into the background if that is wanted, and runs there.
+fn begin(mut settings: Settings) -> Result<u8, Refusal> {
+    let inherited = systemd::inherited().map_err(|error| os(&format!("LISTEN_FDS: {error}")))?;
+    let mut herald = None;
+    if settings.process.background {
+        root_paths(&mut settings).map_err(|error| os(&process::reason(&error)))?;
+        match background::detach(settings.process.cores).map_err(|error| os(&process::reason(&error)))? {
+            Side::Parent(code) => return Ok(code),
+            Side::Child(child) => herald = Some(child),
+        }
+    }
+    run(settings, inherited, herald)?;
+    Ok(0)
+}
+
+/// Files are found again from elsewhere.
+fn root_paths(settings: &mut Settings) -> io::Result<()> {
+    let unix = settings.unix_socket.as_mut().map(|unix| &mut unix.path);
+    let tls = &mut settings.tls;
+    let tls = [tls.chain_cert.as_mut(), tls.key.as_mut(), tls.ca_cert.as_mut()];
+    let others = [settings.auth_file.as_mut(), settings.process.pid_file.as_mut(), unix];
+    for path in tls.into_iter().chain(others).flatten() {
+        *path = std::path::absolute(&*path)?;
+    }
+    Ok(())
+}
 
 /// Starts, serves, stops.
-fn run(settings: Settings) -> Result<(), (String, u8)> {
-    let os = |why: String| (why, EXIT_OS);
-    let mut signals = StopSignals::register().map_err(|error| os(process::reason(&error)))?;
-    let identity =
-        Identity::resolve(settings.user.as_deref()).map_err(|why| (format!("-u/--user: {why}"), EXIT_USAGE))?;
-    let descriptors = settings.conn_limit + DESCRIPTORS_OF_OURS + DESCRIPTORS_PER_THREAD * settings.threads;
-    process::allow_descriptors(descriptors as u64).map_err(|why| os(format!("-c/--conn-limit: {why}")))?;
-
-    if settings.prefault && !process::has_huge_pages() {
-        return Err(os("-L/--enable-largepages: this system has no huge pages, or has them switched off".to_owned()));
+fn run(settings: Settings, inherited: Vec<Inherited>, herald: Option<Herald>) -> Result<(), Refusal> {
+    let mut signals = StopSignals::register().map_err(|error| os(&process::reason(&error)))?;
+    let (bound, _pid_file) = prepare(settings, inherited)?;
+    let settings = bound.settings();
+    let (locks, keeps_output) = (settings.lock_memory, settings.verbosity > 0);
+    if settings.process.drop_privileges {
+        confine(Duty::Process, settings.process.relaxed_privileges)
+            .map_err(|why| os(&format!("-o drop_privileges: {why}")))?;
     }
-    if settings.lock_memory {
-        process::allow_locking();
-    }
-    let bound = server::bind(settings).map_err(|error| os(process::reason(&error)))?;
-    if let Some(identity) = identity {
-        step_down(&identity, bound.settings()).map_err(os)?;
-    }
-    let locks = bound.settings().lock_memory;
-    let running =
-        bound.start(Clock::system()).map_err(|error| os(format!("cannot start: {}", process::reason(&error))))?;
+    let mut running =
+        bound.start(Clock::system()).map_err(|error| os(&format!("cannot start: {}", process::reason(&error))))?;
     if locks && let Err(error) = process::lock_memory() {
         let why = process::reason(&error);
-        log::warn!(
+        ::log::warn!(
             "-k/--lock-memory: memory is not locked: {why} (LimitMEMLOCK=infinity or ulimit -l unlimited helps)"
         );
     }
     if let Some(path) = std::env::var_os(PORT_FILE) {
-        write_ports(Path::new(&path), &running).map_err(|why| os(format!("{PORT_FILE}: {why}")))?;
+        write_ports(Path::new(&path), &running).map_err(|why| os(&format!("{PORT_FILE}: {why}")))?;
     }
-    eprintln!("{}", loud_line(&running.daemon().settings, running.local_addrs()));
+    let status = loud_line(&running.daemon().settings, running.local_addrs());
+    log::notice(&status);
+    if let Some(herald) = herald {
+        herald.ready(keeps_output).map_err(|error| os(&process::reason(&error)))?;
+    }
+    systemd::ready(&status);
     let daemon = Arc::clone(running.daemon());
-    let waited = signals.wait(|| reload(&daemon));
+    let on_reload = || {
+        systemd::reloading();
+        reload(&daemon);
+        systemd::ready(&status);
+    };
+    let waited = signals.wait(on_reload, running.take_monitor().map(watchdog_round));
+    systemd::stopping();
     running.stop();
     running.join();
-    waited.map_err(|error| os(process::reason(&error)))
+    waited.map_err(|error| os(&process::reason(&error)))
+}
+
+/// What root is needed for, up to and including being root no more.
+fn prepare(mut settings: Settings, inherited: Vec<Inherited>) -> Result<(Bound, Option<PidFile>), Refusal> {
+    let identity =
+        Identity::resolve(settings.user.as_deref()).map_err(|why| (format!("-u/--user: {why}"), EXIT_NO_USER))?;
+    let descriptors = settings.conn_limit + DESCRIPTORS_OF_OURS + DESCRIPTORS_PER_THREAD * settings.threads;
+    process::allow_descriptors(descriptors as u64).map_err(|why| os(&format!("-c/--conn-limit: {why}")))?;
+    if settings.process.cores {
+        process::allow_cores().map_err(|why| os(&format!("-r/--enable-coredumps: {why}")))?;
+    }
+    if settings.prefault && !process::has_huge_pages() {
+        return Err(os("-L/--enable-largepages: this system has no huge pages, or has them switched off"));
+    }
+    if settings.lock_memory {
+        process::allow_locking();
+    }
+    settings.process.watchdog = systemd::watchdog();
+    if !inherited.is_empty() {
+        settle(&mut settings, &inherited);
+    }
+    let bound =
+        server::bind_beside(settings, inherited, identity.as_ref()).map_err(|error| os(&process::reason(&error)))?;
+    step_down(identity.as_ref(), bound.settings()).map_err(|why| os(&why))?;
+    let pid_file = bound.settings().process.pid_file.as_deref().and_then(|path| {
+        let written = PidFile::write(path);
+        written.map_err(|error| ::log::warn!("-P/--pidfile: {}: {}", path.display(), process::reason(&error))).ok()
+    });
+    Ok((bound, pid_file))
+}
+
+/// Where others have bound before us we listen, and nowhere else.
+fn settle(settings: &mut Settings, inherited: &[Inherited]) {
+    settings.listen = inherited.iter().filter_map(Inherited::addr).collect();
+    settings.listen_protocols.clear();
+    let mode = settings.unix_socket.take().map_or(0o700, |unix| unix.mode);
+    let unix = inherited.iter().find(|listener| matches!(listener, Inherited::Unix(_)));
+    settings.unix_socket = unix.map(|unix| UnixSocket { path: unix.place().into(), mode });
+}
+
+/// Tells the manager that all is well, as long as it is.
+fn watchdog_round(mut monitor: Monitor) -> (Duration, impl FnMut()) {
+    let every = monitor.every();
+    let mut told = false;
+    let round = move || match monitor.stalled(Instant::now()) {
+        None => {
+            told = false;
+            systemd::alive();
+        }
+        Some(name) => {
+            if !std::mem::replace(&mut told, true) {
+                ::log::error!(
+                    "the thread {name} hangs: the service manager's watchdog is told no more that all is well"
+                );
+            }
+        }
+    };
+    (every, round)
+}
+
+/// Why it did not start or go on, and the exit code.
+type Refusal = (String, u8);
+
+fn os(why: &str) -> Refusal {
+    (why.to_owned(), EXIT_OS)
 }
 
 /// The environment's name for a file that is to be told the ports, as memcached's.
@@ -126,49 +219,35 @@ fn write_ports(path: &Path, running: &Running) -> Result<(), String> {
 fn reload(daemon: &Daemon) {
     if let Some(tls) = &daemon.tls {
         match tls.reload(daemon.clock.now().tick) {
-            Ok(()) => log::warn!("-Z/--enable-ssl: certificates and key are read again"),
-            Err(why) => log::error!("-Z/--enable-ssl: {why}; certificates and key stay as they were"),
+            Ok(()) => ::log::warn!("-Z/--enable-ssl: certificates and key are read again"),
+            Err(why) => ::log::error!("-Z/--enable-ssl: {why}; certificates and key stay as they were"),
         }
     }
     let Some(auth) = &daemon.auth else { return };
     match auth.reload() {
-        Ok(count) => log::warn!("-Y/--auth-file: read again: {count} users"),
-        Err(why) => log::error!("-Y/--auth-file: {why}; the users stay as they were"),
+        Ok(count) => ::log::warn!("-Y/--auth-file: read again: {count} users"),
+        Err(why) => ::log::error!("-Y/--auth-file: {why}; the users stay as they were"),
     }
 }
 
-/// Gives up root's rights, now that everything they are needed for is done.
-fn step_down(identity: &Identity, settings: &Settings) -> Result<(), String> {
-    if let Some(unix) = &settings.unix_socket {
-        identity.own(&unix.path).map_err(|error| format!("-s/--unix-socket: {}", process::reason(&error)))?;
+/// Gives up root's rights, now that everything they are needed for is done; and whatever others there are.
+fn step_down(identity: Option<&Identity>, settings: &Settings) -> Result<(), String> {
+    process::step_down(identity)?;
+    if let Some(identity) = identity
+        && settings.user.is_none()
+    {
+        let name = identity.name();
+        log::notice(&format!("slabd: started by root: running as user '{name}' (-u USER to choose, -u root to stay)"));
     }
-    identity.assume()?;
-    if settings.user.is_none() {
-        eprintln!("slabd: started by root: running as user '{}' (-u USER to choose, -u root to stay)", identity.name());
+    if settings.process.cores {
+        process::stay_dumpable()?;
     }
     Ok(())
 }
 
 fn refuse(why: &str, code: u8) -> ExitCode {
-    eprintln!("slabd: {why}");
+    log::fatal(&format!("slabd: {why}"));
     ExitCode::from(code)
-}
-
-fn start_log(verbosity: u8) {
-    let level = match verbosity {
-        0 => LevelFilter::Warn,
-        1 => LevelFilter::Info,
-        2 => LevelFilter::Debug,
-        _ => LevelFilter::Trace,
-    };
-    let mut log = env_logger::Builder::new();
-    if std::env::var_os(env_logger::DEFAULT_FILTER_ENV).is_some() {
-        log.filter_level(level).parse_default_env().init();
-    } else {
-        // The logger lets everything pass, so that there is one sieve only, which `verbosity` widens or narrows.
-        log.filter_level(LevelFilter::Trace).parse_default_env().init();
-        log::set_max_level(level);
-    }
 }
 
 /// What is always said, so that nobody wonders where the daemon is, how large, and who can reach it.
@@ -192,8 +271,21 @@ fn loud_line(settings: &Settings, addrs: &[SocketAddr]) -> String {
     line
 }
 
+/// What `-i` says.
+const LICENCE: &str = concat!(
+    "slabd ",
+    env!("CARGO_PKG_VERSION"),
+    ": MIT or Apache-2.0, as you like\n\n",
+    include_str!("../LICENSE-MIT"),
+    "\nOr:\n\n",
+    include_str!("../LICENSE-APACHE")
+);
+
 /// A command line that cannot be meant (EX_USAGE).
 const EXIT_USAGE: u8 = 64;
+
+/// There is no user of that name (EX_NOUSER).
+const EXIT_NO_USER: u8 = 67;
 
 /// The system refused (EX_OSERR).
 const EXIT_OS: u8 = 71;

@@ -79,6 +79,7 @@ pub mod auth;
 pub mod clock;
 pub mod events;
 pub mod limits;
+pub mod pulse;
 pub mod settings;
 pub mod stats;
 pub mod sys;

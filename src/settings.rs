@@ -89,6 +89,8 @@ pub struct Settings {
     pub tls: TlsSettings,
     /// What `notls:`, `btls:` and `mtls:` say of those of `listen` that have such a word; the others do as `tls` says.
     pub listen_tls: HashMap<SocketAddr, ListenTls>,
+    /// What happens to the process before it serves; the server itself looks at nothing but its filter and its watchdog.
+    pub process: ProcessSettings,
     /// `-u`: whom root becomes; none is `nobody`. The server itself does not look at it, the start-up of the daemon does.
     pub user: Option<String>,
 }
@@ -184,9 +186,27 @@ impl Default for Settings {
             auth_file: None,
             tls: TlsSettings::default(),
             listen_tls: HashMap::new(),
+            process: ProcessSettings::default(),
             user: None,
         }
     }
+}
+
+/// What an operator can choose of the process as a whole.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ProcessSettings {
+    /// `-d`: goes into the background.
+    pub background: bool,
+    /// `-P`: the file that says its number.
+    pub pid_file: Option<PathBuf>,
+    /// `-r`: may leave cores.
+    pub cores: bool,
+    /// `-o drop_privileges`: system calls are filtered.
+    pub drop_privileges: bool,
+    /// `-o relaxed_privileges`: and what the filter refuses is only told in the kernel's log.
+    pub relaxed_privileges: bool,
+    /// The service manager restarts what it hears nothing of for so long.
+    pub watchdog: Option<Duration>,
 }
 
 /// Which protocol clients speak.

@@ -135,7 +135,7 @@ fn an_unknown_user_is_refused_if_it_matters() {
     let root = Command::new("id").arg("-u").output().unwrap().stdout == b"0\n";
     if root {
         let output = output(&["-p", "-1", "-u", "no-such-user"]);
-        assert_eq!(output.status.code(), Some(64));
+        assert_eq!(output.status.code(), Some(67));
         assert_eq!(String::from_utf8(output.stderr).unwrap(), "slabd: -u/--user: there is no user 'no-such-user'\n");
     }
 }

@@ -4,7 +4,8 @@ use super::accepted::accepted;
 use super::flags::{bad, number};
 use crate::limits::{LOG_KB_MAX, LOG_KB_MIN, PAGE_LEN_MAX, chunk_names_pieces};
 use crate::settings::{
-    Automove, Background, ClassSizes, ClientCerts, ListenTls, LruMode, LruTuning, Settings, TlsSettings,
+    Automove, Background, ClassSizes, ClientCerts, ListenTls, LruMode, LruTuning, ProcessSettings, Settings,
+    TlsSettings,
 };
 use std::time::Duration;
 
@@ -38,6 +39,7 @@ pub(super) fn extended(list: &str, settings: &mut Settings, warnings: &mut Vec<S
             {
                 return Err(bad(OPTION, item, "needs a value"));
             }
+            None if process_switch(item, &mut settings.process) => {}
             // What it once switched on is what there is.
             None if item == "modern" => {}
             None if item == "maxconns_fast" => settings.maxconns_fast = true,
@@ -202,6 +204,17 @@ fn tls_switch(name: &str, tls: &mut TlsSettings) -> bool {
     match name {
         "ssl_session_cache" => tls.session_cache = true,
         "ssl_kernel_tls" => tls.kernel_tls = true,
+        _ => return false,
+    }
+    true
+}
+
+/// Sets what concerns the whole process; whether there is such a switch.
+fn process_switch(name: &str, process: &mut ProcessSettings) -> bool {
+    match name {
+        "drop_privileges" => process.drop_privileges = true,
+        "no_drop_privileges" => process.drop_privileges = false,
+        "relaxed_privileges" => process.relaxed_privileges = true,
         _ => return false,
     }
     true

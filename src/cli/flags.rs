@@ -15,13 +15,9 @@ use std::path::PathBuf;
 /// A memcached-protocol cache daemon.
 #[derive(Debug, Parser)]
 // A negative number is a value that cannot be meant, and not an option that does not exist.
-#[command(
-    name = "slabd",
-    version,
-    disable_help_subcommand = true,
-    allow_negative_numbers = true,
-    args_override_self = true
-)]
+#[command(name = "slabd", version, disable_help_subcommand = true, allow_negative_numbers = true)]
+// Of what is said twice the last is meant, as with memcached: scripts add to what a file says.
+#[command(args_override_self = true)]
 pub(super) struct Flags {
     /// TCP port to listen on; 0 is no TCP, -1 lets the kernel choose
     #[arg(short, long, value_name = "NUM", default_value = "11211", allow_hyphen_values = true)]
@@ -105,9 +101,6 @@ pub(super) struct Flags {
     /// Taken as memcached's, without effect: workers are chosen by the peer's address
     #[arg(short = 'N', long, alias = "napi_ids", value_name = "NUM")]
     napi_ids: Option<String>,
-    /// Print the licence
-    #[arg(short = 'i', long)]
-    pub(super) license: bool,
     /// Serve TCP with TLS, with the certificate and the key that -o ssl_chain_cert and ssl_key name
     #[arg(short = 'Z', long)]
     enable_ssl: bool,
@@ -121,17 +114,29 @@ pub(super) struct Flags {
     /// User to run as, if started by root [default: nobody]
     #[arg(short, long, value_name = "USER")]
     user: Option<String>,
+    /// Go into the background, once it serves
+    #[arg(short, long)]
+    pub(super) daemon: bool,
+    /// File that is told the number of the process
+    #[arg(short = 'P', long, value_name = "FILE")]
+    pidfile: Option<PathBuf>,
+    /// Leave a core behind on a crash
+    #[arg(short = 'r', long)]
+    enable_coredumps: bool,
     /// Say more; up to three times
     #[arg(short, long, action = ArgAction::Count)]
     verbose: u8,
+    /// Say under which licence this is
+    #[arg(short = 'i', long)]
+    pub(super) license: bool,
     /// Further options, separated by commas: idle_timeout=SECONDS, lru_mode=flat|segmented|s3fifo, hot_lru_pct=PERCENT,
     /// warm_lru_pct=PERCENT, hot_max_factor=FACTOR, warm_max_factor=FACTOR, temporary_ttl=SECONDS, lru_maintainer,
     /// no_lru_maintainer, slab_reassign, no_slab_reassign, slab_automove=0|1|2, no_slab_automove, slab_automove_ratio=RATIO,
     /// slab_automove_window=ROUNDS, slab_chunk_max=KB, slab_sizes=BYTES-BYTES-..., lru_crawler, no_lru_crawler,
     /// lru_crawler_sleep=MICROSECONDS, lru_crawler_tocrawl=ITEMS, track_sizes, worker_logbuf_size=KB, watcher_logbuf_size=KB,
     /// ssl_chain_cert=FILE, ssl_key=FILE, ssl_keyformat=1|2, ssl_verify_mode=0|1|2|3, ssl_ca_cert=FILE, ssl_ciphers=NAMES,
-    /// ssl_min_version=0|1|2|3, ssl_session_cache, ssl_wbuf_size=KB, ssl_kernel_tls, maxconns_fast, no_maxconns_fast, modern, no_modern,
-    /// and memcached's others, which have no effect
+    /// ssl_min_version=0|1|2|3, ssl_session_cache, ssl_wbuf_size=KB, ssl_kernel_tls, maxconns_fast, no_maxconns_fast,
+    /// drop_privileges, no_drop_privileges, relaxed_privileges, modern, no_modern, and memcached's others, which have no effect
     #[arg(short = 'o', long, value_name = "LIST")]
     extended: Vec<String>,
 }
@@ -198,6 +203,9 @@ pub(super) fn settings_of(flags: &Flags) -> Result<(Settings, Vec<String>), Stri
     settings.user.clone_from(&flags.user);
     (settings.dumps, settings.watch) = (!flags.disable_dumping, !flags.disable_watch);
     (settings.flush, settings.shutdown) = (!flags.disable_flush_all, flags.enable_shutdown);
+    settings.process.background = flags.daemon;
+    settings.process.cores = flags.enable_coredumps;
+    settings.process.pid_file.clone_from(&flags.pidfile);
     settings.verbosity = flags.verbose;
     for list in &flags.extended {
         extended(list, &mut settings, &mut warnings)?;

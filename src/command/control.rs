@@ -143,6 +143,11 @@ const MEMORY_MB_MAX: u64 = 1_000_000_000;
 /// `refresh_certs`. What is wrong with which file is told in the log: a client needs to know no more than which kind it is.
 pub(super) fn refresh_certs(cx: &mut Context<'_>) -> Outcome<'static> {
     let Some(tls) = &cx.daemon.tls else { return Outcome::Refused(WireError::TlsDisabled) };
+    if cx.daemon.settings.process.drop_privileges {
+        // A worker may not open files then, but it may ask for it.
+        process::reload_this();
+        return Outcome::Done;
+    }
     // A key takes its time to be read: one for each turn of a client.
     cx.local.note_work(TURN_COPIED_MAX);
     match tls.reload(cx.now.tick) {

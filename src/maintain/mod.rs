@@ -17,6 +17,7 @@ mod bound;
 
 use crate::clock::Clock;
 use crate::limits::{MAINTAIN_PAUSE_MS, MAINTAIN_REST_MS, MAINTAIN_STEP_US, MOVE_RETRY_MS};
+use crate::pulse::Pulse;
 use crate::settings::Automove as Mode;
 use crate::store::{ClassId, ClassSample, Crawl, Local, PageMove, Progress, Shrinking, Store, SweepCursor};
 use automove::{Automove, ByAge};
@@ -28,7 +29,7 @@ use std::time::{Duration, Instant};
 const REST: u32 = 9;
 
 /// Works until `stop` is set and the thread is unparked.
-pub fn run(store: &Store, clock: &Clock, local: Local, bound: Option<Bound>, stop: &AtomicBool) {
+pub fn run(store: &Store, clock: &Clock, local: Local, bound: Option<Bound>, pulse: &Pulse, stop: &AtomicBool) {
     store.set_maintainer(std::thread::current());
     let mut shift = Shift {
         store,
@@ -45,7 +46,8 @@ pub fn run(store: &Store, clock: &Clock, local: Local, bound: Option<Bound>, sto
     };
     // Acquire: pairs with the release of whoever stops the daemon.
     while !stop.load(Ordering::Acquire) {
-        let rest = shift.step();
+        pulse.beat();
+        let rest = pulse.bound(Some(shift.step())).unwrap_or_default();
         // Slept, not parked: nobody calls it more often.
         let pause = Duration::from_millis(MAINTAIN_PAUSE_MS);
         std::thread::sleep(pause);

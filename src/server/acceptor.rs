@@ -17,6 +17,7 @@ use super::listen::{Listener, Peer};
 use super::socket::Socket;
 use crate::clock::Tick;
 use crate::limits::{ACCEPT_BACKOFF_MS, ACCEPT_BATCH_MAX};
+use crate::pulse::Pulse;
 use crate::stats::Block;
 use crate::sys::process;
 use crossbeam_utils::CachePadded;
@@ -93,11 +94,12 @@ impl Acceptor {
     }
 
     /// Accepts until told to stop; then closes the listeners, and only then stops the workers.
-    pub(super) fn run(mut self) {
+    pub(super) fn run(mut self, pulse: &Pulse) {
         let mut events = Events::with_capacity(64);
         let mut timeout = None;
         loop {
-            if let Err(error) = self.poll.poll(&mut events, timeout)
+            pulse.beat();
+            if let Err(error) = self.poll.poll(&mut events, pulse.bound(timeout))
                 && error.kind() != ErrorKind::Interrupted
             {
                 log::error!("cannot poll listeners: {error}");

@@ -8,7 +8,7 @@
 use super::socket::Socket;
 use crate::settings::{ClientCerts, Protocol, Settings, UnixSocket};
 use crate::stats::Endpoint;
-use crate::sys::process;
+use crate::sys::process::{self, Identity};
 use mio::event::Source;
 use mio::{Interest, Registry, Token};
 use socket2::{Domain, SockAddr, Type};
@@ -28,8 +28,8 @@ pub(super) enum Listener {
     Unix {
         listener: mio::net::UnixListener,
         protocol: Protocol,
-        /// Gone when the listener is.
-        file: SocketFile,
+        /// Gone when the listener is; none if it was there before us.
+        _file: Option<SocketFile>,
     },
 }
 
@@ -80,8 +80,10 @@ impl Listener {
             Self::Tcp(listener, ..) => {
                 (listener.as_raw_fd(), listener.local_addr().map_or(Endpoint::Unix(None), Endpoint::Tcp))
             }
-            Self::Unix { listener, file, .. } => {
-                (listener.as_raw_fd(), Endpoint::Unix(Some(file.path.display().to_string().into())))
+            Self::Unix { listener, .. } => {
+                let own = listener.local_addr().ok();
+                let name = own.and_then(|own| own.as_pathname().map(|path| path.display().to_string().into()));
+                (listener.as_raw_fd(), Endpoint::Unix(name))
             }
         }
     }
@@ -95,9 +97,12 @@ impl Listener {
     }
 }
 
-/// All listeners that the settings ask for. An error says which one failed.
-pub(super) fn bind_all(settings: &Settings) -> io::Result<Vec<Listener>> {
-    let mut listeners = Vec::new();
+/// Adds all listeners that the settings ask for, or none where there are some already (which the settings tell then, and do not ask
+/// for). The file of a unix socket is `owner`'s. An error says which one failed.
+pub(super) fn bind_all(settings: &Settings, owner: Option<&Identity>, listeners: &mut Vec<Listener>) -> io::Result<()> {
+    if !listeners.is_empty() {
+        return Ok(());
+    }
     for &addr in &settings.listen {
         match bind_tcp(addr, settings.backlog) {
             Ok(listener) => {
@@ -115,15 +120,15 @@ pub(super) fn bind_all(settings: &Settings) -> io::Result<Vec<Listener>> {
         }
     }
     if let Some(unix) = &settings.unix_socket {
-        let (listener, file) =
-            bind_unix(unix, settings.backlog).map_err(|error| cannot_listen(&unix.path.display(), &error))?;
+        let (listener, file) = bind_unix_for(owner, unix, settings.backlog)
+            .map_err(|error| cannot_listen(&unix.path.display(), &error))?;
         let listener = mio::net::UnixListener::from_std(listener);
-        listeners.push(Listener::Unix { listener, protocol: settings.protocol, file });
+        listeners.push(Listener::Unix { listener, protocol: settings.protocol, _file: Some(file) });
     }
     if listeners.is_empty() {
         return Err(io::Error::new(ErrorKind::InvalidInput, "there is nothing to listen on"));
     }
-    Ok(listeners)
+    Ok(())
 }
 
 /// All sockets for datagrams that the settings ask for.
@@ -177,6 +182,19 @@ fn bind_tcp(addr: SocketAddr, backlog: u32) -> io::Result<TcpListener> {
     socket.listen(backlog_of(backlog))?;
     socket.set_nonblocking(true)?;
     Ok(socket.into())
+}
+
+/// Binds it as the user it is meant for, as memcached does; where that user may not, as ourselves, and then the file is given away.
+fn bind_unix_for(owner: Option<&Identity>, unix: &UnixSocket, backlog: u32) -> io::Result<(UnixListener, SocketFile)> {
+    let Some(owner) = owner else { return bind_unix(unix, backlog) };
+    match owner.in_its_name(|| bind_unix(unix, backlog)) {
+        Err(error) if error.kind() == ErrorKind::PermissionDenied => {
+            let bound = bind_unix(unix, backlog)?;
+            owner.own(&unix.path)?;
+            Ok(bound)
+        }
+        done => done,
+    }
 }
 
 fn bind_unix(unix: &UnixSocket, backlog: u32) -> io::Result<(UnixListener, SocketFile)> {

@@ -18,6 +18,7 @@ mod conn;
 mod desk;
 mod idle;
 mod inbox;
+mod inherit;
 mod listen;
 mod metrics;
 mod outbox;
@@ -32,10 +33,14 @@ use crate::auth::Auth;
 use crate::clock::Clock;
 use crate::command::Daemon;
 use crate::maintain;
+use crate::pulse::{Monitor, Pulse};
 use crate::settings::Settings;
 use crate::stats::{Registry, Switch};
 use crate::store::{Store, StoreConfig};
 use crate::sys::affinity::{self, Core};
+use crate::sys::confine::{Duty, confine};
+use crate::sys::process::Identity;
+use crate::sys::systemd::Inherited;
 use crate::tls::Tls;
 use acceptor::Acceptor;
 use inbox::{Inbox, poll_and_inbox};
@@ -58,12 +63,18 @@ pub fn start(settings: Settings, clock: Clock) -> io::Result<Running> {
 
 /// Checks the settings, reads the file of users, the certificates and the key, and binds all listeners; nobody is served yet.
 pub fn bind(settings: Settings) -> io::Result<Bound> {
+    bind_beside(settings, Vec::new(), None)
+}
+
+/// The same beside listeners that are there already, with a unix socket that is to be somebody else's.
+pub fn bind_beside(settings: Settings, inherited: Vec<Inherited>, owner: Option<&Identity>) -> io::Result<Bound> {
     settings.check().map_err(|why| io::Error::new(io::ErrorKind::InvalidInput, why))?;
     let auth = settings.auth_file.as_deref().map(Auth::load).transpose();
     let auth = auth.map_err(|why| io::Error::new(io::ErrorKind::InvalidInput, format!("-Y/--auth-file: {why}")))?;
     let tls = settings.tls.is_on.then(|| Tls::load(&settings.tls)).transpose();
     let tls = tls.map_err(|why| io::Error::new(io::ErrorKind::InvalidInput, format!("-Z/--enable-ssl: {why}")))?;
-    let listeners = listen::bind_all(&settings)?;
+    let mut listeners = inherit::adopt(inherited, &settings)?;
+    listen::bind_all(&settings, owner, &mut listeners)?;
     let udp = listen::bind_udp(&settings)?;
     let metrics = listen::bind_metrics(&settings)?;
     Ok(Bound { settings, auth, tls, listeners, udp, metrics })
@@ -97,6 +108,8 @@ pub struct Running {
     threads: Vec<JoinHandle<()>>,
     /// Works until the others have ended. None once joined.
     maintainer: Option<(JoinHandle<()>, Arc<AtomicBool>)>,
+    /// Where there is a watchdog.
+    monitor: Option<Monitor>,
 }
 
 impl Bound {
@@ -111,6 +124,7 @@ impl Bound {
         let Self { settings, auth, tls, listeners, udp, metrics } = self;
         let threads = settings.threads;
         let limit = (settings.conn_limit, settings.maxconns_fast);
+        let daemon_watchdog = settings.process.watchdog;
         let local_addrs = listeners.iter().filter_map(Listener::local_addr).collect();
         let udp_addrs = udp.iter().filter_map(|socket| socket.local_addr().ok()).collect();
         let metrics_addrs = metrics.iter().filter_map(|listener| listener.local_addr().ok()).collect();
@@ -152,9 +166,11 @@ impl Bound {
             metrics_signal: None,
             threads: Vec::with_capacity(threads + 2),
             maintainer: None,
+            monitor: daemon_watchdog.map(Monitor::new),
         };
         // The acceptor first: should a later thread fail to start, it is who stops the earlier ones.
-        running.spawn("slabd-accept", move || acceptor.run())?;
+        let pulse = running.pulse("slabd-accept");
+        running.spawn("slabd-accept", move || acceptor.run(&pulse))?;
         let cores = affinity::allowed_cores();
         for (i, (poll, inbox)) in polls.into_iter().zip(inboxes).enumerate() {
             let core = if threads <= cores.len() { cores.get(i).copied() } else { None };
@@ -192,6 +208,11 @@ impl Running {
         &self.daemon
     }
 
+    /// What tells whether all its threads turn, if the settings name a watchdog. To be taken once.
+    pub fn take_monitor(&mut self) -> Option<Monitor> {
+        self.monitor.take()
+    }
+
     /// Tells it to stop: no more clients, no more requests, what is owed is written for a bounded time. Returns at once.
     pub fn stop(&self) {
         self.signal.stop();
@@ -226,14 +247,18 @@ impl Running {
 
     fn spawn_worker(&mut self, i: usize, core: Option<Core>, poll: Poll, inbox: Arc<Inbox>) -> io::Result<()> {
         let daemon = Arc::clone(&self.daemon);
-        self.spawn(&format!("slabd-work-{i}"), move || {
+        let name = format!("slabd-work-{i}");
+        let pulse = self.pulse(&name);
+        self.spawn(&name, move || {
             if let Some(core) = core {
                 match affinity::pin(core) {
                     Ok(()) => log::debug!("worker {i} is pinned to {core}"),
                     Err(why) => log::warn!("worker {i} is not pinned: {why}"),
                 }
             }
-            Worker::new(poll, inbox, daemon).run();
+            let worker = Worker::new(poll, inbox, Arc::clone(&daemon), pulse);
+            serve_only(&daemon.settings);
+            worker.run();
         })
     }
 
@@ -245,7 +270,11 @@ impl Running {
         let signal = Arc::new(signal);
         let udp = Udp::new(poll, Arc::clone(&signal), sockets, Arc::clone(&self.daemon))?;
         self.udp_signal = Some(signal);
-        self.spawn("slabd-udp", move || udp.run())
+        let (daemon, pulse) = (Arc::clone(&self.daemon), self.pulse("slabd-udp"));
+        self.spawn("slabd-udp", move || {
+            serve_only(&daemon.settings);
+            udp.run(&pulse);
+        })
     }
 
     fn spawn_metrics(&mut self, listeners: Vec<TcpListener>) -> io::Result<()> {
@@ -263,12 +292,19 @@ impl Running {
         let (daemon, stop) = (Arc::clone(&self.daemon), Arc::new(AtomicBool::new(false)));
         let bound = daemon.settings.process_len_max.map(maintain::Bound::new);
         let stopped = Arc::clone(&stop);
+        let pulse = self.pulse("slabd-maintain");
         let thread = thread::Builder::new().name("slabd-maintain".to_owned()).spawn(move || {
             let local = daemon.store.local(daemon.stats.register());
-            maintain::run(&daemon.store, &daemon.clock, local, bound, &stopped);
+            serve_only(&daemon.settings);
+            maintain::run(&daemon.store, &daemon.clock, local, bound, &pulse, &stopped);
         })?;
         self.maintainer = Some((thread, stop));
         Ok(())
+    }
+
+    /// The pulse of a thread about to start.
+    fn pulse(&mut self, name: &str) -> Pulse {
+        self.monitor.as_mut().map(|monitor| monitor.pulse(name)).unwrap_or_default()
     }
 
     fn spawn(&mut self, name: &str, body: impl FnOnce() + Send + 'static) -> io::Result<()> {
@@ -283,6 +319,18 @@ impl Drop for Running {
             self.stop();
             self.join_all();
         }
+    }
+}
+
+/// `-o drop_privileges`: this thread serves from now on, and does nothing else.
+///
+/// # Panics
+///
+/// If the system does not filter: that was to be.
+fn serve_only(settings: &Settings) {
+    let process = &settings.process;
+    if process.drop_privileges {
+        confine(Duty::Serving, process.relaxed_privileges).expect("the process's own filter was taken, so is this");
     }
 }
 

@@ -16,6 +16,7 @@ use std::fmt;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::time::{Duration, Instant};
 
 /// The process's signals, taken over.
 pub struct StopSignals {
@@ -38,13 +39,21 @@ impl StopSignals {
         Ok(Self { poll, signals })
     }
 
-    /// Sleeps until one of them says stop; `reload` is called for each that says so.
-    pub fn wait(&mut self, mut reload: impl FnMut()) -> io::Result<()> {
+    /// Sleeps until one of them says stop; `reload` is called for each that says so, and `round`, if there is one, as often as it says.
+    pub fn wait(&mut self, mut reload: impl FnMut(), mut round: Option<(Duration, impl FnMut())>) -> io::Result<()> {
         let mut events = Events::with_capacity(4);
+        let mut due = Instant::now();
         loop {
-            match self.poll.poll(&mut events, None) {
+            let timeout = round.is_some().then(|| due.saturating_duration_since(Instant::now()));
+            match self.poll.poll(&mut events, timeout) {
                 Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
                 _ => {}
+            }
+            if let Some((every, round)) = &mut round
+                && Instant::now() >= due
+            {
+                round();
+                due = Instant::now() + *every;
             }
             for signal in self.signals.pending() {
                 if STOP.contains(&signal) {

@@ -21,6 +21,7 @@ use crate::command::{Context, Daemon, Out, Value};
 use crate::limits::{
     UDP_BURST_MAX, UDP_DATAGRAM_LEN, UDP_FACTOR_MAX, UDP_OVERHEAD_LEN, UDP_RATE, UDP_REPLY_LEN_MAX, UDP_SOURCES,
 };
+use crate::pulse::Pulse;
 use crate::session::{Session, Stop};
 use crate::stats::{Block, Endpoint};
 use crate::store::Local;
@@ -76,10 +77,11 @@ impl Udp {
     }
 
     /// Answers until told to stop.
-    pub(super) fn run(mut self) {
+    pub(super) fn run(mut self, pulse: &Pulse) {
         let mut events = Events::with_capacity(64);
         while !self.signal.is_stopping() {
-            if let Err(error) = self.poll.poll(&mut events, None)
+            pulse.beat();
+            if let Err(error) = self.poll.poll(&mut events, pulse.bound(None))
                 && error.kind() != ErrorKind::Interrupted
             {
                 log::error!("cannot poll datagrams: {error}");
@@ -87,15 +89,17 @@ impl Udp {
             }
             for event in &events {
                 if event.token() != WAKE {
-                    self.answer_all(event.token().0);
+                    self.answer_all(event.token().0, pulse);
                 }
             }
         }
     }
 
     /// Answers what waits at a socket.
-    fn answer_all(&mut self, place: usize) {
+    fn answer_all(&mut self, place: usize, pulse: &Pulse) {
         while !self.signal.is_stopping() {
+            // There may be no end of them.
+            pulse.beat();
             match self.sockets[place].recv_from(&mut self.request) {
                 Ok((len, from)) => self.answer(place, len, from),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return,

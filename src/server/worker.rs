@@ -31,6 +31,7 @@ use crate::limits::{
     DRAIN_MS_MAX, DUMP_REST, EVENTS_MAX, LINGER_SECS_MAX, LOGIN_POLL_MS, READ_BUFFER_LEN, TIMEOUT_POLL_MS,
     TLS_HANDSHAKE_SECS_MAX, WATCH_POLL_MS, WATCH_PUMP_MS,
 };
+use crate::pulse::Pulse;
 use crate::settings::ClientCerts;
 use crate::stats::{Served, Switch};
 use mio::net::TcpStream;
@@ -78,12 +79,13 @@ pub(super) struct Worker {
     adopting: VecDeque<Arrival>,
     /// Connections ever adopted, which tells users of one slot apart.
     generation: usize,
+    pulse: Pulse,
 }
 
 impl Worker {
     /// A worker that will serve what comes through `inbox`, which wakes `poll`. To be called on its own thread, so that
     /// its memory is near.
-    pub(super) fn new(poll: Poll, inbox: Arc<Inbox>, daemon: Arc<Daemon>) -> Self {
+    pub(super) fn new(poll: Poll, inbox: Arc<Inbox>, daemon: Arc<Daemon>, pulse: Pulse) -> Self {
         let stats = daemon.stats.register();
         let local = daemon.store.local(Arc::clone(&stats));
         let now = daemon.clock.now();
@@ -115,6 +117,7 @@ impl Worker {
             idle_behind: false,
             adopting: VecDeque::new(),
             generation: 0,
+            pulse,
         }
     }
 
@@ -146,7 +149,8 @@ impl Worker {
             None
         };
         let timeout = self.sooner(timeout);
-        poll(&mut self.poll, events, timeout);
+        self.pulse.beat();
+        poll(&mut self.poll, events, self.pulse.bound(timeout));
         let desk = &mut self.desk;
         desk.turn_nanos = desk.daemon.clock.nanos();
         desk.now = desk.daemon.clock.at(desk.turn_nanos);

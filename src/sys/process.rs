@@ -6,7 +6,7 @@ use nix::errno::Errno;
 use nix::sys::mman::{MlockAllFlags, mlockall};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{Signal, raise};
-use nix::unistd::{User, geteuid, initgroups, setgid, setuid};
+use nix::unistd::{User, geteuid, initgroups, setfsgid, setfsuid, setgid, setuid};
 use std::ffi::CString;
 use std::io;
 use std::path::Path;
@@ -31,6 +31,13 @@ pub fn stop_this(gracefully: bool) {
         && let Err(errno) = raise(signal)
     {
         log::error!("cannot stop: {}", errno.desc());
+    }
+}
+
+/// Has the thread that waits for signals read again what can be read again, as SIGHUP does.
+pub fn reload_this() {
+    if let Err(errno) = raise(Signal::SIGHUP) {
+        log::error!("cannot read again: {}", errno.desc());
     }
 }
 
@@ -65,14 +72,63 @@ impl Identity {
         std::os::unix::fs::chown(path, Some(self.user.uid.as_raw()), Some(self.user.gid.as_raw()))
     }
 
+    /// Makes a file, or whatever it is, as the user would: it is the user's then, and must be in a place that is.
+    pub fn in_its_name<T>(&self, make: impl FnOnce() -> T) -> T {
+        let gid = setfsgid(self.user.gid);
+        let uid = setfsuid(self.user.uid);
+        let made = make();
+        setfsuid(uid);
+        setfsgid(gid);
+        made
+    }
+
     /// Becomes the user, for good: groups first, while there is the right to.
-    pub fn assume(&self) -> Result<(), String> {
+    fn assume(&self) -> Result<(), String> {
         let name = CString::new(self.user.name.as_str()).map_err(|error| error.to_string())?;
         initgroups(&name, self.user.gid)
             .and_then(|()| setgid(self.user.gid))
             .and_then(|()| setuid(self.user.uid))
             .map_err(|errno| format!("cannot become user '{}': {}", self.user.name, errno.desc()))
     }
+}
+
+/// Becomes the user, if there is one to become, and gives up, for good, whatever rights go beyond that: every capability, and that of
+/// starting a program that has more. For this thread and those that it starts.
+pub fn step_down(identity: Option<&Identity>) -> Result<(), String> {
+    use caps::{CapSet, clear};
+    nix::sys::prctl::set_no_new_privs().map_err(|errno| format!("cannot renounce new rights: {}", errno.desc()))?;
+    // Taking away what might be got later takes a right itself, which not everybody has; it can be got no more in any case.
+    let _ = clear(None, CapSet::Bounding);
+    identity.map_or(Ok(()), Identity::assume)?;
+    // Some sandboxes do not know of ambient ones; they go with the others in any case.
+    let _ = clear(None, CapSet::Ambient);
+    for set in [CapSet::Inheritable, CapSet::Effective, CapSet::Permitted] {
+        // A sandbox that leaves us none may not let us say so, either.
+        if !caps::read(None, set).is_ok_and(|kept| kept.is_empty()) {
+            clear(None, set).map_err(|error| format!("cannot give up capabilities: {error}"))?;
+        }
+    }
+    Ok(())
+}
+
+/// Lets cores be written as long as the system has it (`-r`); an error where it does not have it at all.
+pub fn allow_cores() -> Result<(), String> {
+    let all = nix::sys::resource::RLIM_INFINITY;
+    let refused = |errno: Errno| format!("cannot make the limit of cores higher: {}", errno.desc());
+    if setrlimit(Resource::RLIMIT_CORE, all, all).is_err() {
+        let (_, hard) = getrlimit(Resource::RLIMIT_CORE).map_err(refused)?;
+        setrlimit(Resource::RLIMIT_CORE, hard, hard).map_err(refused)?;
+    }
+    match getrlimit(Resource::RLIMIT_CORE).map_err(refused)? {
+        (0, _) => Err("the limit of cores is 0, and cannot be made higher".to_owned()),
+        _ => Ok(()),
+    }
+}
+
+/// Lets cores be written also of a process that has become another user, which the system otherwise does not, lest that user reads
+/// what it should not.
+pub fn stay_dumpable() -> Result<(), String> {
+    nix::sys::prctl::set_dumpable(true).map_err(|errno| format!("there will be no cores: {}", errno.desc()))
 }
 
 /// Whom root becomes when nothing is said.
@@ -125,8 +181,13 @@ pub fn cpu_times() -> CpuTimes {
 /// Bytes of this process that are resident; none if the system does not say.
 #[must_use]
 pub fn resident_len() -> Option<u64> {
-    let statm = std::fs::read_to_string("/proc/self/statm").ok()?;
-    let pages: u64 = statm.split_whitespace().nth(1)?.parse().ok()?;
+    use std::os::unix::fs::FileExt;
+    // Kept open: asked often, and by threads that may not open anything by then.
+    static STATM: std::sync::OnceLock<Option<std::fs::File>> = std::sync::OnceLock::new();
+    let file = STATM.get_or_init(|| std::fs::File::open("/proc/self/statm").ok()).as_ref()?;
+    let mut statm = [0; 256];
+    let len = file.read_at(&mut statm, 0).ok()?;
+    let pages: u64 = std::str::from_utf8(&statm[..len]).ok()?.split_whitespace().nth(1)?.parse().ok()?;
     let page_len = nix::unistd::sysconf(nix::unistd::SysconfVar::PAGE_SIZE).ok()??;
     pages.checked_mul(u64::try_from(page_len).ok()?)
 }

@@ -4,6 +4,7 @@
 #
 #   tests/clients/run.sh                          the release build (made if it is not there)
 #   SLABD=/usr/bin/memcached tests/clients/run.sh any other daemon that takes -l, -p, -t, -m and -u
+#   SLABD_OPTIONS="-o drop_privileges" tests/clients/run.sh  with options of its own, before all others
 #
 # One PASS, FAIL or SKIP line per check, the last for a protocol that the daemon does not serve; the exit code is 0 if none
 # fails. check.py uses the three daemons; pools.py starts its own, and kills some; protocols.py starts its own, with users, and tls.py with
@@ -67,6 +68,12 @@ python3 -m venv "$scratch/venv"
 if [ -z "${SLABD:-}" ]; then
     cargo build --release
     SLABD=${CARGO_TARGET_DIR:-target}/release/slabd
+fi
+
+if [ -n "${SLABD_OPTIONS:-}" ]; then
+    printf '#!/bin/sh\nexec "%s" %s "$@"\n' "$(realpath "$SLABD")" "$SLABD_OPTIONS" >"$scratch/slabd"
+    chmod +x "$scratch/slabd"
+    SLABD=$scratch/slabd
 fi
 
 free_port() {

@@ -54,6 +54,11 @@ pub(crate) fn settings() -> Settings {
         unix_socket: None,
         threads: 1,
         memory_len: 64 << 20,
+        process: slabd::settings::ProcessSettings {
+            // For trying whether everything can be done under the filter of system calls.
+            drop_privileges: std::env::var_os("SLABD_DROP_PRIVILEGES").is_some(),
+            ..slabd::settings::ProcessSettings::default()
+        },
         ..Settings::default()
     }
 }
