@@ -10,8 +10,8 @@
 //! worker that opens a file is refused it, and the newer way to make a thread says that it does not exist, because its flags cannot be
 //! looked at, so that the older is taken, whose can.
 //!
-//! What is on the lists was found by tracing the whole test-suite and real clients, and widened by what the same libraries call on other
-//! systems. Lists are *not* a matter of settings.
+//! What is on the lists was found by reading what the libraries call here and on other systems, and tried by running tests and real clients under
+//! the filter, as CI does. Lists are *not* a matter of settings.
 
 use libc::c_long;
 use seccompiler::{
