@@ -361,17 +361,16 @@ impl Session {
             }
         }
         for planned in &batch.steps {
-            let after = match planned.step {
-                Step::Key { keys, .. } => State::Keys(keys),
-                _ => State::Line,
-            };
             if let Some(stop) = run(cx, planned.hash, &planned.step, &batch.more, out) {
                 self.state = State::Line;
                 return (planned.end, Some(stop));
             }
             let full = out.pending_len() >= OUTPUT_LEN_MAX;
             if (full || cx.local.copied_len() >= TURN_COPIED_MAX) && planned.end < planned_used {
-                self.state = after;
+                self.state = match planned.step {
+                    Step::Key { keys, .. } => State::Keys(keys),
+                    _ => State::Line,
+                };
                 // The rest of the batch is planned again, from where this one ended.
                 self.scanned = 0;
                 return (planned.end, Some(if full { Stop::Output } else { Stop::Budget }));
