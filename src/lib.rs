@@ -4,7 +4,7 @@
 //! # Threads
 //!
 //! ```text
-//!   main: start-up, signals ──► acceptor: listeners (tcp, unix), connection limit
+//!   main: start-up, signals ──► acceptor: listeners (tcp, unix, inherited), connection limit
 //!                                    │  two candidates by a seeded hash of the peer's address,
 //!                                    │  the one with fewer connections gets the socket
 //!                      ┌─────────────┼─────────────┐  bounded inbox and waker each
@@ -42,7 +42,7 @@
 //! Imports point downwards only; `tests/tidy.rs` holds the table and the list of files that may be unsafe.
 //!
 //! ```text
-//!   cli ─► server ─► session ─► proto ─► command ─► store, auth, tls ─► sys, stats, settings, clock, limits
+//!   cli ─► server ─► session ─► proto ─► command ─► store, auth, tls ─► sys, stats, events, pulse, settings, clock, limits
 //! ```
 //!
 //! **Locks**: bucket → class → pool; against the arrows only *try* (`store/locks.rs`).
