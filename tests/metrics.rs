@@ -105,7 +105,7 @@ fn metrics_are_in_the_format_and_say_what_happened() {
         ("slabd_commands_total{command=\"incr\",result=\"hit\"}", 1.0),
         ("slabd_commands_total{command=\"delete\",result=\"miss\"}", 1.0),
         ("slabd_items", 1.0),
-        ("slabd_items_stored_total", 2.0),
+        ("slabd_items_stored_total", 1.0),
         ("slabd_class_items{class=\"1\"}", 1.0),
         ("slabd_class_get_hits_total{class=\"1\"}", 2.0),
         ("slabd_class_sets_total{class=\"1\"}", 1.0),

@@ -43,14 +43,12 @@ pub fn get<R>(cx: &mut Context<'_>, key: (Hash, &[u8]), touch: Option<i64>, with
         None => with(Outcome::Miss),
     });
     let stats = &cx.local.stats;
-    stats.cmd_get.add(1);
     if touch.is_some() {
+        // A touch and no get, as memcached counts it.
         stats.cmd_touch.add(1);
         if hit { &stats.touch_hits } else { &stats.touch_misses }.add(1);
-        if !hit {
-            stats.get_misses.add(1);
-        }
     } else {
+        stats.cmd_get.add(1);
         if hit { &stats.get_hits } else { &stats.get_misses }.add(1);
     }
     note_key(cx, key.1, KeyUse::Get { hit });

@@ -392,6 +392,7 @@ impl Store {
                 header.set_flags(0);
                 inner.set_deadline(id, draft.deadline);
                 inner.changed_in_place(local, slot, &draft, (0, old_len), at);
+                local.stats.total_items.add(1);
                 break Ok(Stored::Stored);
             }
             if let Some(mut chunk) = inner.usable(spare.take(), class) {

@@ -513,6 +513,7 @@ impl Store {
                 inner.arena.overwrite(&mut guard, id, chunk_len, old_len, bytes);
                 header.set_value_len(new_len);
                 inner.changed_in_place(local, slot, &draft, (bytes.len(), 0), at);
+                local.stats.total_items.add(1);
                 drop(guard);
                 inner.give_back(spare);
                 return Ok(Stored::Stored);
@@ -585,6 +586,8 @@ impl Store {
                 inner.arena.header(id).set_value_len(new_len);
                 inner.set_deadline(id, draft.deadline);
                 inner.changed_in_place(local, slot, &draft, (new_len, old_len), at);
+                // Only a number that has become longer is a new item to memcached.
+                local.stats.total_items.add(u64::from(new_len > old_len));
                 local.last.ttl = lived.shown;
                 break Ok(Some(told));
             }
@@ -712,6 +715,7 @@ impl Inner {
         header.set_flags(draft.flags);
         self.set_deadline(id, draft.deadline);
         self.changed_in_place(local, slot, draft, (value.len(), old_len), at);
+        local.stats.total_items.add(1);
     }
 
     #[inline]
@@ -740,7 +744,6 @@ impl Inner {
         local.last = Receipt { cas, value_len: self.arena.header(id).value_len(), ttl: None };
         local.stats.bytes.add(added);
         local.stats.bytes.sub(removed);
-        local.stats.total_items.add(1);
         let class = self.class_of(id);
         local.class = class.id.number();
         class.resized(added, removed);
