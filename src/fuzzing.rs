@@ -50,7 +50,7 @@ impl Bench {
                 assert!(begin <= end, "no more is used than there is");
                 match fed.stop {
                     Stop::Input | Stop::Watch => break,
-                    Stop::Output | Stop::Budget | Stop::Later | Stop::Slice => {}
+                    Stop::Output | Stop::Budget | Stop::Later | Stop::Costly | Stop::Slice => {}
                     Stop::Close | Stop::Abort => return out,
                 }
             }

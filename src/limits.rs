@@ -163,6 +163,9 @@ pub const TURN_OUTPUT_MAX: usize = 4 * TURN_INPUT_MAX;
 /// goes beyond it is finished.
 pub const TURN_COPIED_MAX: usize = 4 << 20;
 
+/// Bytes of answers, of all clients, that have not been taken, beyond which no long report is made. A report has up to 20 MB.
+pub const REPORTS_LEN_MAX: u64 = 64 << 20;
+
 /// Answers of `stats` to one connection in one turn: they are put together from all threads' counters.
 pub const TURN_REPORTS_MAX: usize = 16;
 

@@ -354,3 +354,30 @@ fn a_watcher_that_reads_is_not_idle() {
     server.connect().exchange(b"get a\r\n", b"END\r\n");
     assert!(watcher.events(1)[0].starts_with("type=item_get key=a "));
 }
+
+/// A batch that is cut because answers are long was told again from where it was cut.
+#[test]
+fn a_line_is_told_once_however_long_its_answer_is() {
+    let server = Server::start(1);
+    let mut client = server.connect();
+    client.send(&[&b"set big 0 0 500000\r\n"[..], &vec![b'v'; 500_000], b"\r\n"].concat());
+    client.exchange(b"", b"STORED\r\n");
+    let mut watcher = server.connect();
+    watcher.exchange(b"watch rawcmds\r\n", b"OK\r\n");
+    let asked: Vec<String> = (0..20).map(|number| format!("mg big v O{number}")).collect();
+    client.send(asked.iter().map(|line| format!("{line}\r\n")).collect::<String>().as_bytes());
+    let mut answers = Vec::new();
+    while answers.len() < 20 * 500_000 {
+        answers = [answers, client.ask(b"", b"\r\n")].concat();
+    }
+    client.send(&b"stats settings\r\n".repeat(40));
+    client.send(b"mn\r\n");
+    client.ask(b"", b"MN\r\n");
+    let mut told = Vec::new();
+    while !told.ends_with(b"mn\n") {
+        told = [told, watcher.ask(b"", b"\n")].concat();
+    }
+    let told = String::from_utf8(told).unwrap();
+    let lines: Vec<&str> = told.lines().filter_map(|line| line.split_once("line=")).map(|(_, line)| line).collect();
+    assert_eq!(lines.len(), 61, "{told}");
+}

@@ -280,6 +280,14 @@ pub enum StatsTopic {
     Hotkeys(Watching),
 }
 
+impl StatsTopic {
+    /// Whether it takes so long that others are served first: milliseconds, by how much there is to tell.
+    #[must_use]
+    pub fn is_costly(self) -> bool {
+        matches!(self, Self::Sizes | Self::Conns | Self::Detail(Some(DetailCommand::Dump)))
+    }
+}
+
 /// `stats detail ...`
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DetailCommand {
@@ -464,6 +472,8 @@ pub enum Outcome<'a> {
     Prefixes(Vec<u8>),
     /// Refused: by the parser, or by the store.
     Refused(WireError),
+    /// Nothing yet: it takes long, and has to wait ([`Local::puts_off`]).
+    Later,
     /// No answer: close the connection (after what is already owed has been written).
     Close,
 }
@@ -507,6 +517,8 @@ pub enum WireError {
     OutOfMemory,
     /// incr, decr, append or prepend that needed a new chunk and got none.
     OutOfMemoryIncr,
+    /// Answers that clients have not taken leave no room for a long one.
+    OutOfMemoryStats,
     /// Not logged in yet.
     Unauthenticated,
     /// The password is not the user's, or there is no such user.

@@ -1,12 +1,21 @@
 //! `stats`: which report is asked for, and those that are about single connections, keys and times.
 
 use super::{Context, DetailCommand, Outcome, Report, StatsTopic, Watching, WireError, report};
-use crate::limits::{HOTKEYS_SAMPLE, TURN_COPIED_MAX, TURN_REPORTS_MAX};
+use crate::limits::{HOTKEYS_SAMPLE, REPORTS_LEN_MAX, TURN_COPIED_MAX, TURN_REPORTS_MAX};
 use crate::stats::Switch;
 
 /// `stats ...`.
 pub(super) fn stats(cx: &mut Context<'_>, topic: StatsTopic) -> Outcome<'static> {
-    cx.local.note_work(if topic == StatsTopic::Sizes { TURN_COPIED_MAX } else { TURN_COPIED_MAX / TURN_REPORTS_MAX });
+    if topic.is_costly() {
+        if cx.local.puts_off() {
+            return Outcome::Later;
+        }
+        // Nor are they made for whoever asks and does not read.
+        if cx.daemon.stats.totals().response_obj_bytes > REPORTS_LEN_MAX {
+            return Outcome::Refused(WireError::OutOfMemoryStats);
+        }
+    }
+    cx.local.note_work(if topic.is_costly() { TURN_COPIED_MAX } else { TURN_COPIED_MAX / TURN_REPORTS_MAX });
     match topic {
         StatsTopic::General => Outcome::Report(report::general(cx)),
         StatsTopic::Settings => Outcome::Report(report::settings(cx)),

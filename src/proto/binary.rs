@@ -363,7 +363,7 @@ pub fn encode<O: Out>(echo: Echo, key: &[u8], outcome: Outcome<'_>, cas: u64, ou
         }
         Outcome::Reset => rows(echo, &Report::default(), out),
         Outcome::Refused(error) => refused(echo, error, out),
-        Outcome::EndOfKeys | Outcome::Close => {}
+        Outcome::EndOfKeys | Outcome::Close | Outcome::Later => {}
         // Of commands that this protocol does not have.
         Outcome::StoredStale | Outcome::Leased(_) | Outcome::Described(_) | Outcome::Noop => {}
     }
@@ -407,7 +407,7 @@ fn refused<O: Out>(echo: Echo, error: WireError, out: &mut O) {
         WireError::TooLarge => Status::TooLarge,
         WireError::NonNumericValue => Status::NonNumericValue,
         WireError::BadDetailUsage => Status::NotFound,
-        WireError::OutOfMemory | WireError::OutOfMemoryIncr => Status::OutOfMemory,
+        WireError::OutOfMemory | WireError::OutOfMemoryIncr | WireError::OutOfMemoryStats => Status::OutOfMemory,
         // memcached's answer.
         WireError::FlushDisabled => Status::AuthFailure,
         // What else is refused is refused by text's parser; but words for it there are.

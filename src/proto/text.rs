@@ -554,7 +554,7 @@ pub fn encode<O: Out>(reply: ReplyShape, outcome: Outcome<'_>, out: &mut O) {
     }
     match outcome {
         Outcome::Hit(view) => hit(reply, view, out),
-        Outcome::Miss | Outcome::Close => {}
+        Outcome::Miss | Outcome::Close | Outcome::Later => {}
         Outcome::EndOfKeys => out.bytes(END),
         Outcome::Leased(leased) => lease::leased(leased, out),
         Outcome::Described(view) => lease::described(&view, out),

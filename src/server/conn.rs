@@ -101,7 +101,7 @@ pub(super) enum Next {
     Yield,
     /// Serve it again when a login may be checked.
     Later,
-    /// Serve it again when it may do what is costly: a step of its handshake.
+    /// Serve it again when it may do what is costly: a step of its handshake, a long report.
     Queue,
     /// Have it go on with a long answer when others have been served.
     Slice,
@@ -377,6 +377,7 @@ impl Conn {
                 }
                 Stop::Budget => return give_way(desk),
                 Stop::Later => return Next::Later,
+                Stop::Costly => return Next::Queue,
                 Stop::Slice => {
                     self.streaming = true;
                     return Next::Slice;
@@ -465,7 +466,7 @@ impl Conn {
     }
 
     fn note_stop(&mut self, stop: Stop) {
-        self.again = matches!(stop, Stop::Output | Stop::Budget | Stop::Later | Stop::Slice);
+        self.again = matches!(stop, Stop::Output | Stop::Budget | Stop::Later | Stop::Costly | Stop::Slice);
     }
 
     fn stop_reading(&mut self, desk: &mut Desk) {

@@ -124,6 +124,7 @@ impl Worker {
     /// Serves until told to stop, then lets go what is owed.
     pub(super) fn run(mut self) {
         let mut events = Events::with_capacity(EVENTS_MAX);
+        self.desk.local.put_off(true);
         while !self.inbox.is_stopping() {
             self.poll(&mut events);
             self.read_and_serve(&events);
@@ -324,8 +325,10 @@ impl Worker {
             if let Some(conn) = find(&mut self.conns, token) {
                 conn.yielded = false;
                 self.desk.tls.may_work = true;
+                self.desk.local.put_off(false);
                 let next = conn.serve(&mut self.desk);
                 self.desk.tls.may_work = false;
+                self.desk.local.put_off(true);
                 self.route(token, next);
                 // A first request may have come along, and nothing else would have its answer written.
                 self.write();

@@ -133,10 +133,12 @@ impl State {
                 cx.daemon.store.prefetch_items(planned.hash);
             }
         }
+        let mut begin = 0;
         for planned in &batch {
             if let Some(stop) = run(cx, planned, out) {
-                return (planned.end, Some(stop));
+                return (if stop == Stop::Costly { begin } else { planned.end }, Some(stop));
             }
+            begin = planned.end;
             let full = out.pending_len() >= OUTPUT_LEN_MAX;
             if (full || cx.local.copied_len() >= TURN_COPIED_MAX) && planned.end < used {
                 // The rest of the batch is planned again, from where this one ended.
@@ -247,7 +249,15 @@ fn run<O: Out>(cx: &mut Context<'_>, planned: &Planned<'_>, out: &mut O) -> Opti
             out.make_room(REPLY_HEAD_LEN_MAX);
             encode(echo, key, outcome, 0, out);
         }
-        Ask::One(command) => execute(cx, hash, command, |outcome| encode(echo, b"", outcome, 0, out)),
+        Ask::One(command) => {
+            return execute(cx, hash, command, |outcome| match outcome {
+                Outcome::Later => Some(Stop::Costly),
+                outcome => {
+                    encode(echo, b"", outcome, 0, out);
+                    None
+                }
+            });
+        }
         Ask::Answer(status, _) => encode_status(echo, status, out),
         Ask::Last(status) => {
             encode_status(echo, status, out);

@@ -124,6 +124,8 @@ pub enum Stop {
     Budget,
     /// A login has to wait; call again (with the same input) when [`crate::auth::Auth::can_verify`] says so.
     Later,
+    /// What is asked for next takes long; call again (with the same input) when it need not wait ([`crate::store::Local::puts_off`]).
+    Costly,
     /// A slice of a long answer has been made; call again (with the same input) when it has drained, and when others have had theirs.
     Slice,
     /// From now on the client is told what [`Session::watcher`] says, and nothing else.
@@ -347,24 +349,31 @@ impl Session {
             State::Keys(keys) => Some(keys),
             _ => None,
         };
-        let in_keys = keys.is_some();
+        let keys_before = keys.is_some();
         let mut batch = Batch { steps: ArrayVec::new(), more: ArrayVec::new() };
         let planned = usize::try_from(*requests_left).unwrap_or(usize::MAX).min(BATCH_REQUESTS_MAX);
         let (planned_used, ahead) = plan(cx.daemon, input, &mut keys, &mut self.scanned, &mut batch, planned);
         *requests_left -= u32::try_from(batch.steps.len()).expect("a batch is small");
-        if cx.local.stats.log.is_watched(Kinds::RAWCMDS) {
-            stream::note_lines(cx, &batch, &input[..planned_used], in_keys);
-        }
+        let lines_are_told = cx.local.stats.log.is_watched(Kinds::RAWCMDS);
         if batch.steps.len() > 1 {
             for planned in &batch.steps {
                 cx.daemon.store.prefetch_items(planned.hash);
             }
         }
+        let (mut begin, mut in_keys) = (0, keys_before);
         for planned in &batch.steps {
+            if lines_are_told {
+                stream::note_line(cx, &input[begin..planned_used], in_keys);
+            }
             if let Some(stop) = run(cx, planned.hash, &planned.step, &batch.more, out) {
                 self.state = State::Line;
+                if stop == Stop::Costly {
+                    self.scanned = 0;
+                    return (begin, Some(stop));
+                }
                 return (planned.end, Some(stop));
             }
+            (begin, in_keys) = (planned.end, matches!(planned.step, Step::Key { .. }));
             let full = out.pending_len() >= OUTPUT_LEN_MAX;
             if (full || cx.local.copied_len() >= TURN_COPIED_MAX) && planned.end < planned_used {
                 self.state = match planned.step {
@@ -377,6 +386,10 @@ impl Session {
             }
         }
         self.state = keys.map_or(State::Line, State::Keys);
+        // Behind the last of them may be the line of a value that is to come, or of a long answer.
+        if lines_are_told && !matches!(ahead, Ahead::More | Ahead::Partial) {
+            stream::note_line(cx, &input[begin..planned_used], in_keys);
+        }
         let (more, stop) = self.go_on(cx, ahead, &input[planned_used..], out);
         (planned_used + more, stop)
     }
@@ -699,6 +712,7 @@ fn run<O: Out>(cx: &mut Context<'_>, hash: Hash, step: &Step<'_>, more: &[More<'
             return execute(cx, hash, command, |outcome| match outcome {
                 Outcome::Close if command == Command::Abort => Some(Stop::Abort),
                 Outcome::Close => Some(Stop::Close),
+                Outcome::Later => Some(Stop::Costly),
                 outcome => {
                     encode(reply_unless(quiet), outcome, out);
                     None

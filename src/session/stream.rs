@@ -8,7 +8,7 @@
 //! A slice is bounded by what it looks at and by what it says, and is made when the one before has been written. So a client that does not
 //! read holds up its own dump and nobody else.
 
-use super::{Batch, Session, State, Step, Stop, answer};
+use super::{Session, State, Stop, answer};
 use crate::command::{Context, DumpForm, Out, Outcome, ReplyShape, StreamRequest, WireError, control};
 use crate::events::{Event, Kinds, Watcher};
 use crate::limits::{CACHEDUMP_LEN_MAX, DUMP_BUCKET_LEN, DUMP_LINE_LEN_MAX, DUMP_SLICE, DUMP_SLICE_LEN};
@@ -139,19 +139,13 @@ fn told<O: Out>(out: &mut O, tell: impl FnOnce(&mut Counting<'_, O>)) -> usize {
     counting.len
 }
 
-/// Tells who watches them the lines of a batch, as they came; `in_keys` says that it begins in the midst of one.
+/// Tells who watches them a line, at the beginning of the input; `in_keys` says that it is the rest of one that has been told.
 #[cold]
-pub(super) fn note_lines(cx: &Context<'_>, batch: &Batch<'_>, input: &[u8], in_keys: bool) {
-    let (mut begin, mut in_keys) = (0, in_keys);
-    let ends = batch.steps.iter().map(|planned| (planned.end, matches!(planned.step, Step::Key { .. })));
-    // Behind the last of them may be the line of a value that is to come.
-    for (end, is_key) in ends.chain([(input.len(), false)]) {
-        let line = input[begin..].split(|&byte| byte == b'\n').next().unwrap_or_default();
-        let line = line.strip_suffix(b"\r").unwrap_or(line);
-        if !in_keys && !line.is_empty() && cx.local.stats.log.wants(Kinds::RAWCMDS) {
-            cx.local.stats.log.note(Event::Raw(line));
-        }
-        (begin, in_keys) = (end, is_key);
+pub(super) fn note_line(cx: &Context<'_>, input: &[u8], in_keys: bool) {
+    let line = input.split(|&byte| byte == b'\n').next().unwrap_or_default();
+    let line = line.strip_suffix(b"\r").unwrap_or(line);
+    if !in_keys && !line.is_empty() && cx.local.stats.log.wants(Kinds::RAWCMDS) {
+        cx.local.stats.log.note(Event::Raw(line));
     }
 }
 

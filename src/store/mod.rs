@@ -177,6 +177,8 @@ pub struct Local {
     cas_is_latest: bool,
     /// Bytes of values moved in this turn because something was added to them.
     copied_len: usize,
+    /// What takes long has to wait now, for the thread has others to serve.
+    puts_off: bool,
     /// Items linked less items unlinked that the shared count does not know of.
     item_delta: i64,
     /// What the last item that this thread wrote was given.
@@ -349,6 +351,7 @@ impl Store {
             cas: (0, 0),
             cas_is_latest: false,
             copied_len: 0,
+            puts_off: false,
             item_delta: 0,
             last: Receipt::default(),
             class: 0,
@@ -758,6 +761,17 @@ impl Local {
     #[must_use]
     pub fn copied_len(&self) -> usize {
         self.copied_len
+    }
+
+    /// Whether what takes long has to wait: for a moment when the thread has nobody else to serve, and for one such thing at a time.
+    #[must_use]
+    pub fn puts_off(&self) -> bool {
+        self.puts_off
+    }
+
+    /// Says so, from now on.
+    pub fn put_off(&mut self, puts_off: bool) {
+        self.puts_off = puts_off;
     }
 
     /// Says that something has been done for a client that took about as long as moving so many bytes would have.

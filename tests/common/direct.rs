@@ -102,7 +102,7 @@ impl DirectClient<'_> {
                 Stop::Input | Stop::Watch => break,
                 // Some of a dump may be of nothing.
                 Stop::Slice => idle_count = 0,
-                Stop::Output | Stop::Budget | Stop::Later => {}
+                Stop::Output | Stop::Budget | Stop::Later | Stop::Costly => {}
                 Stop::Close | Stop::Abort => self.closed = true,
             }
         }
