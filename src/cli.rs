@@ -169,6 +169,7 @@ fn prepare(mut settings: Settings, inherited: Vec<Inherited>) -> Result<(Bound, 
 fn settle(settings: &mut Settings, inherited: &[Inherited]) {
     settings.listen = inherited.iter().filter_map(Inherited::addr).collect();
     settings.listen_protocols.clear();
+    settings.listen_tls.clear();
     let mode = settings.unix_socket.take().map_or(0o700, |unix| unix.mode);
     let unix = inherited.iter().find(|listener| matches!(listener, Inherited::Unix(_)));
     settings.unix_socket = unix.map(|unix| UnixSocket { path: unix.place().into(), mode });

@@ -294,6 +294,9 @@ pub const TLS_FILE_LEN_MAX: u64 = 1 << 20;
 /// Connections looked at for idleness in one turn of a worker.
 pub const IDLE_STEP_MAX: usize = 256;
 
+/// Milliseconds after which the acceptor looks whether certificates are to be read again, where workers may not.
+pub const TLS_RELOAD_MS: u64 = 100;
+
 /// Milliseconds the acceptor waits when the system has no descriptor left, or no worker has room.
 pub const ACCEPT_BACKOFF_MS: u64 = 50;
 

@@ -29,7 +29,7 @@ use std::fmt;
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 /// What listeners of TLS show and ask, as the files have it now.
@@ -39,6 +39,8 @@ pub struct Tls {
     snapshot: RwLock<Snapshot>,
     /// When the snapshot was made, in ticks; a time that is told, nothing depends on it.
     loaded: AtomicU32,
+    /// A reload has been asked for.
+    asked: AtomicBool,
 }
 
 /// One reading of the files: a config for each of [`ClientCerts`], as far as it can be used.
@@ -81,7 +83,12 @@ impl Tls {
         {
             log::warn!("-o/--extended ssl_ciphers: what is no name of a cipher that rustls has is passed over");
         }
-        Ok(Self { settings: settings.clone(), snapshot, loaded: AtomicU32::new(Tick::START.0) })
+        Ok(Self {
+            settings: settings.clone(),
+            snapshot,
+            loaded: AtomicU32::new(Tick::START.0),
+            asked: AtomicBool::new(false),
+        })
     }
 
     /// Reads the files again; connections that come from now on see what they have.
@@ -93,6 +100,21 @@ impl Tls {
         *self.snapshot.write().unwrap_or_else(PoisonError::into_inner) = snapshot;
         self.loaded.store(now.0, Ordering::Relaxed);
         Ok(())
+    }
+
+    /// Asks for a reload by a thread that may open files: see [`Tls::reload_if_asked`].
+    pub fn ask_reload(&self) {
+        self.asked.store(true, Ordering::Relaxed);
+    }
+
+    /// Reads the files again if that has been asked for since the last time, and has the log tell how that went.
+    pub fn reload_if_asked(&self, now: Tick) {
+        if self.asked.swap(false, Ordering::Relaxed) {
+            match self.reload(now) {
+                Ok(()) => log::info!("refresh_certs: certificates and key are read again"),
+                Err(why) => log::error!("refresh_certs: {why}; certificates and key stay as they were"),
+            }
+        }
     }
 
     /// When the files were last read.

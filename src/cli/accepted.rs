@@ -6,9 +6,7 @@ use super::flags::{bad, number};
 /// What stands behind a name.
 #[derive(Clone, Copy)]
 enum Typed {
-    /// Nothing.
-    Nothing,
-    /// Anything, or nothing.
+    /// Anything, or nothing: it is not looked at.
     Anything,
     /// A whole number within bounds.
     Number(u64, u64),
@@ -25,18 +23,18 @@ const NOT_NEEDED: &str = "slabd has nothing that it would change";
 
 const ACCEPTED: &[(&str, Typed, &str)] = &[
     ("hashpower", Typed::Number(12, 32), INDEX_GROWS),
-    ("no_hashexpand", Typed::Nothing, INDEX_GROWS),
+    ("no_hashexpand", Typed::Anything, INDEX_GROWS),
     ("hash_algorithm", Typed::Word(&["jenkins", "murmur3", "xxh3"]), "slabd has one hash, with a seed of its own"),
     ("tail_repair_time", Typed::Number(10, u64::MAX), "items are not leaked, so there is none to repair"),
-    ("no_chunked_items", Typed::Nothing, "long items are stored in pieces"),
+    ("no_chunked_items", Typed::Anything, "long items are stored in pieces"),
     ("read_buf_mem_limit", Typed::Number(0, u64::MAX), "--memory-max bounds what connections hold, with all the rest"),
     ("resp_obj_mem_limit", Typed::Number(0, u64::MAX), "--memory-max bounds what connections hold, with all the rest"),
     ("sock_cookie_id", Typed::Anything, NOT_NEEDED),
-    ("relaxed_privileges", Typed::Nothing, NOT_NEEDED),
-    ("inline_ascii_resp", Typed::Nothing, OBSOLETE),
-    ("no_inline_ascii_resp", Typed::Nothing, OBSOLETE),
-    ("inline_ascii_response", Typed::Nothing, OBSOLETE),
-    ("no_inline_ascii_response", Typed::Nothing, OBSOLETE),
+    ("relaxed_privileges", Typed::Anything, NOT_NEEDED),
+    ("inline_ascii_resp", Typed::Anything, OBSOLETE),
+    ("no_inline_ascii_resp", Typed::Anything, OBSOLETE),
+    ("inline_ascii_response", Typed::Anything, OBSOLETE),
+    ("no_inline_ascii_response", Typed::Anything, OBSOLETE),
     ("slab_automove_freeratio", Typed::Anything, NO_STORAGE),
     ("ext_path", Typed::Anything, NO_STORAGE),
     ("ext_page_size", Typed::Anything, NO_STORAGE),
@@ -67,8 +65,7 @@ pub(super) fn accepted(item: &str, warnings: &mut Vec<String>) -> Result<bool, S
     let Some((name, wanted, why)) = ACCEPTED.iter().find(|(known, ..)| *known == name) else { return Ok(false) };
     let option = format!("-o/--extended {name}");
     match (wanted, typed) {
-        (Typed::Anything, _) | (Typed::Nothing, None) => {}
-        (Typed::Nothing, Some(typed)) => return Err(bad(&option, typed, "is a value where there is none")),
+        (Typed::Anything, _) => {}
         (Typed::Number(..) | Typed::Word(_), None) => return Err(bad("-o/--extended", name, "needs a value")),
         (Typed::Number(min, max), Some(typed)) => drop(number::<u64>(&option, typed, *min, *max)?),
         (Typed::Word(words), Some(typed)) if words.contains(&typed) => {}
@@ -92,7 +89,7 @@ mod tests {
             ("hashpower=11", Err("-o/--extended hashpower: '11' must be a whole number from 12 to 32")),
             ("hash_algorithm=murmur3", Ok(true)),
             ("hash_algorithm=md5", Err("-o/--extended hash_algorithm: 'md5' must be one of jenkins, murmur3, xxh3")),
-            ("no_hashexpand=1", Err("-o/--extended no_hashexpand: '1' is a value where there is none")),
+            ("no_hashexpand=1", Ok(true)),
             ("ext_path=/a/b:5G", Ok(true)),
             ("ext_drop_unread", Ok(true)),
             ("ext", Ok(false)),

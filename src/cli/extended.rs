@@ -13,6 +13,11 @@ use std::time::Duration;
 pub(super) fn extended(list: &str, settings: &mut Settings, warnings: &mut Vec<String>) -> Result<(), String> {
     const OPTION: &str = "-o/--extended";
     for item in list.split(',').filter(|item| !item.is_empty()) {
+        // A value behind a mere switch is not looked at, as by memcached.
+        let item = match item.split_once('=') {
+            Some((name, _)) if SWITCHES.contains(&name) => name,
+            _ => item,
+        };
         match item.split_once('=') {
             Some(("idle_timeout", typed)) => {
                 let secs: u32 = number(&format!("{OPTION} idle_timeout"), typed, 0, i32::MAX.unsigned_abs())?;
@@ -55,6 +60,24 @@ pub(super) fn extended(list: &str, settings: &mut Settings, warnings: &mut Vec<S
     }
     Ok(())
 }
+
+/// Those that have no value. (`slab_automove` may have one.)
+const SWITCHES: [&str; 14] = [
+    "lru_maintainer",
+    "no_lru_maintainer",
+    "slab_reassign",
+    "no_slab_reassign",
+    "no_slab_automove",
+    "lru_crawler",
+    "no_lru_crawler",
+    "maxconns_fast",
+    "no_maxconns_fast",
+    "modern",
+    "no_modern",
+    "track_sizes",
+    "drop_privileges",
+    "no_drop_privileges",
+];
 
 /// Those of the queues that have a value.
 const LRU_OPTIONS: [&str; 6] =

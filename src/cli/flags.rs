@@ -139,6 +139,9 @@ pub(super) struct Flags {
     /// drop_privileges, no_drop_privileges, relaxed_privileges, modern, no_modern, and memcached's others, which have no effect
     #[arg(short = 'o', long, value_name = "LIST")]
     extended: Vec<String>,
+    /// What memcached passes over as well.
+    #[arg(hide = true)]
+    rest: Vec<String>,
 }
 
 /// Reads a command line, the program's name first. Without any effect but looking up the names in `-l`.
@@ -171,7 +174,9 @@ pub(super) fn settings_of(flags: &Flags) -> Result<(Settings, Vec<String>), Stri
     logins(flags, &mut settings)?;
     settings.unix_socket = unix_socket(flags)?;
     watching(flags, &mut settings)?;
-    if settings.listen.is_empty() && settings.unix_socket.is_none() {
+    // Nor does it matter what is said here, where listeners are inherited.
+    let others = settings.unix_socket.is_some() || !settings.udp.is_empty() || std::env::var_os("LISTEN_FDS").is_some();
+    if settings.listen.is_empty() && !others {
         return Err(bad("-p/--port", &flags.port, "without TCP there must be a unix socket (-s)"));
     }
     settings.evict = !flags.disable_evictions;
@@ -180,6 +185,9 @@ pub(super) fn settings_of(flags: &Flags) -> Result<(Settings, Vec<String>), Stri
     settings.backlog = number("-b/--listen-backlog", &flags.listen_backlog, 1, 1 << 30)?;
     if let Some(threads) = &flags.threads {
         settings.threads = number("-t/--threads", threads, 1, THREADS_MAX)?;
+    }
+    for word in &flags.rest {
+        warnings.push(format!("'{word}': has no effect: it belongs to no option"));
     }
     if flags.memory_file.is_some() {
         warnings.push("-e/--memory-file: has no effect: slabd keeps nothing on disk".to_owned());
@@ -306,7 +314,7 @@ fn places(flags: &Flags, kind: Port) -> Result<Places, String> {
         return Ok(Places { addrs: Settings::loopback(port), ipv6_optional: true, ..Places::default() });
     }
     let mut places = Places::default();
-    for typed in flags.listen.iter().flat_map(|list| list.split(',')) {
+    for typed in flags.listen.iter().flat_map(|list| list.split([',', ';'])).filter(|typed| !typed.is_empty()) {
         let (protocol, tls, place) = labelled(typed)?;
         let addrs = if place == "*" {
             places.ipv6_optional = true;
@@ -579,7 +587,7 @@ mod tests {
 
     #[test]
     fn places_to_listen_are_understood_in_every_spelling() {
-        let table: [(&str, &[&str]); 9] = [
+        let table: [(&str, &[&str]); 10] = [
             ("-p 5", &["127.0.0.1:5", "[::1]:5"]),
             ("-p -1", &["127.0.0.1:0", "[::1]:0"]),
             ("-l 10.0.0.1", &["10.0.0.1:11211"]),
@@ -589,6 +597,7 @@ mod tests {
             ("-l *", &["0.0.0.0:11211", "[::]:11211"]),
             ("-l 10.0.0.1,10.0.0.1", &["10.0.0.1:11211"]),
             ("-p 0 -s /tmp/x", &[]),
+            ("-p 0 -U 5", &[]),
         ];
         for (line, want) in table {
             assert_eq!(parsed(line).unwrap().listen, addrs(want), "{line}");
@@ -606,6 +615,9 @@ mod tests {
             ("-v -v", "-vv"),
             ("-l 10.0.0.1 -l 10.0.0.2", "-l 10.0.0.1,10.0.0.2"),
             ("-o hot_lru_pct=10 -o idle_timeout=5", "-o hot_lru_pct=10,idle_timeout=5"),
+            ("-o no_lru_crawler=1,modern=1", "-o no_lru_crawler"),
+            ("-l 10.0.0.1;10.0.0.2,", "-l 10.0.0.1,10.0.0.2"),
+            ("-c 5 stray words", "-c 5"),
         ] {
             assert_eq!(parsed(line).unwrap(), parsed(same).unwrap(), "{line}");
         }
@@ -730,7 +742,6 @@ mod tests {
             ("-o slab_chunk_max=24", "-o/--extended slab_chunk_max: '24' must divide -I"),
             ("-o slab_chunk_max=96 -I 3m", "-o/--extended slab_chunk_max: '96' must divide a page"),
             ("-o slab_chunk_max=1", "-o/--extended slab_chunk_max: '1' is too short"),
-            ("-o lru_crawler=1", "-o/--extended: 'lru_crawler=1' is not known"),
             ("--memory-max 1", "--memory-max: '1'"),
             ("--memory-max 100 -L", "--memory-max: '100' cannot be together with -L"),
             ("-o lru_mode=random", "-o/--extended lru_mode: 'random'"),

@@ -145,7 +145,7 @@ pub(super) fn refresh_certs(cx: &mut Context<'_>) -> Outcome<'static> {
     let Some(tls) = &cx.daemon.tls else { return Outcome::Refused(WireError::TlsDisabled) };
     if cx.daemon.settings.process.drop_privileges {
         // A worker may not open files then, but it may ask for it.
-        process::reload_this();
+        tls.ask_reload();
         return Outcome::Done;
     }
     // A key takes its time to be read: one for each turn of a client.

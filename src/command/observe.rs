@@ -33,6 +33,8 @@ pub(super) fn stats(cx: &mut Context<'_>, topic: StatsTopic) -> Outcome<'static>
             cx.daemon.stats.reset_latency();
             Outcome::Reset
         }
+        // Keys are not shown with `-X`.
+        StatsTopic::Hotkeys(_) if !cx.daemon.settings.dumps => Outcome::Refused(WireError::UnknownCommand),
         StatsTopic::Hotkeys(Watching::Tell) => Outcome::Report(hotkeys(cx)),
         StatsTopic::Hotkeys(Watching::Turn(on)) => turn(cx, Switch::Hotkeys, on),
         StatsTopic::Hotkeys(Watching::Reset) => {

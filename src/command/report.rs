@@ -68,7 +68,9 @@ fn connections(report: &mut Report, settings: &Settings, totals: &Totals) {
     report.push("max_connections", settings.conn_limit);
     report.push("curr_connections", totals.curr_connections);
     report.push("total_connections", totals.total_connections);
-    report.push("rejected_connections", totals.rejected_connections);
+    if settings.maxconns_fast {
+        report.push("rejected_connections", totals.rejected_connections);
+    }
     report.push("connection_structures", totals.curr_connections);
     let reserved = DESCRIPTORS_OF_OURS + DESCRIPTORS_PER_THREAD * settings.threads;
     for (name, value) in [
@@ -174,7 +176,7 @@ fn background(report: &mut Report, cx: &Context<'_>, totals: &Totals) {
 
 /// To memcached it is the maintainer who moves items between queues.
 fn has_maintainer(cx: &Context<'_>) -> bool {
-    cx.daemon.store.lru().0 != LruMode::Flat
+    cx.daemon.settings.lru != LruMode::Flat
 }
 
 fn items_in_all(report: &mut Report, cx: &Context<'_>, totals: &Totals, footprint: Footprint) {
@@ -390,7 +392,7 @@ fn settings_of_pages(report: &mut Report, cx: &Context<'_>) {
 
 fn settings_of_queues(report: &mut Report, cx: &Context<'_>) {
     let (mode, tuning) = cx.daemon.store.lru();
-    report.push("lru_maintainer_thread", yes(mode != LruMode::Flat));
+    report.push("lru_maintainer_thread", yes(has_maintainer(cx)));
     // To memcached's tools the question is whether there is more than one queue.
     report.push("lru_segmented", yes(mode != LruMode::Flat));
     report.push("hot_lru_pct", tuning.hot_pct);
@@ -406,7 +408,7 @@ fn settings_of_queues(report: &mut Report, cx: &Context<'_>) {
         ("read_buf_mem_limit", "0"),
         ("track_sizes", yes(cx.daemon.store.tracks_lengths())),
         ("inline_ascii_response", "no"),
-        ("drop_privileges", "no"),
+        ("drop_privileges", yes(cx.daemon.settings.process.drop_privileges)),
         ("slab_automove_freeratio", "0.010"),
     ] {
         report.push(name, value);

@@ -16,7 +16,8 @@ use super::inbox::{Arrival, Inbox, WAKE};
 use super::listen::{Listener, Peer};
 use super::socket::Socket;
 use crate::clock::Tick;
-use crate::limits::{ACCEPT_BACKOFF_MS, ACCEPT_BATCH_MAX};
+use crate::command::Daemon;
+use crate::limits::{ACCEPT_BACKOFF_MS, ACCEPT_BATCH_MAX, TLS_RELOAD_MS};
 use crate::pulse::Pulse;
 use crate::stats::Block;
 use crate::sys::process;
@@ -94,7 +95,9 @@ impl Acceptor {
     }
 
     /// Accepts until told to stop; then closes the listeners, and only then stops the workers.
-    pub(super) fn run(mut self, pulse: &Pulse) {
+    pub(super) fn run(mut self, pulse: &Pulse, daemon: &Daemon) {
+        // Workers under a filter may not open files: they ask for certificates, and this thread looks every so often.
+        let tls = daemon.tls.as_ref().filter(|_| daemon.settings.process.drop_privileges);
         let mut events = Events::with_capacity(64);
         let mut timeout = None;
         loop {
@@ -114,6 +117,11 @@ impl Acceptor {
                 }
             }
             timeout = self.accept_ready();
+            if let Some(tls) = tls {
+                tls.reload_if_asked(daemon.clock.now().tick);
+                let look = Duration::from_millis(TLS_RELOAD_MS);
+                timeout = Some(timeout.map_or(look, |timeout| timeout.min(look)));
+            }
         }
         self.listeners.clear();
         for worker in &self.workers {

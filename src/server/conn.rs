@@ -171,6 +171,8 @@ impl Conn {
     fn state(&self) -> ConnState {
         if self.closing {
             ConnState::Closing
+        } else if self.session.watcher().is_some() {
+            ConnState::Watch
         } else if self.counted.output > 0 {
             ConnState::Mwrite
         } else if self.session.is_receiving() {

@@ -16,6 +16,7 @@ use super::inbox::{Inbox, WAKE};
 use crate::command::Daemon;
 use crate::command::exposition::exposition;
 use crate::limits::{METRICS_CONNS_MAX, METRICS_REQUEST_LEN_MAX, METRICS_SECS_MAX};
+use crate::pulse::Pulse;
 use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token};
 use std::collections::VecDeque;
@@ -72,13 +73,14 @@ impl Metrics {
     }
 
     /// Answers until told to stop.
-    pub(super) fn run(mut self) {
+    pub(super) fn run(mut self, pulse: &Pulse) {
         let mut events = Events::with_capacity(64);
         while !self.signal.is_stopping() {
             let timeout = self.clients.front().map(|oldest| oldest.deadline.saturating_duration_since(Instant::now()));
             // A little more, so that it is past then.
             let timeout = timeout.map(|timeout| timeout + Duration::from_millis(1));
-            if let Err(error) = self.poll.poll(&mut events, timeout)
+            pulse.beat();
+            if let Err(error) = self.poll.poll(&mut events, pulse.bound(timeout))
                 && error.kind() != ErrorKind::Interrupted
             {
                 log::error!("cannot poll for metrics: {error}");

@@ -134,6 +134,7 @@ impl Bound {
             store.populate();
         }
         let stats = Registry::default();
+        stats.watch().turn(Switch::Hotkeys, settings.dumps);
         stats.watch().turn(Switch::Latency, !settings.metrics.is_empty());
         if let Some(delimiter) = settings.detail {
             stats.watch().set_delimiter(delimiter);
@@ -170,7 +171,8 @@ impl Bound {
         };
         // The acceptor first: should a later thread fail to start, it is who stops the earlier ones.
         let pulse = running.pulse("slabd-accept");
-        running.spawn("slabd-accept", move || acceptor.run(&pulse))?;
+        let daemon = Arc::clone(&running.daemon);
+        running.spawn("slabd-accept", move || acceptor.run(&pulse, &daemon))?;
         let cores = affinity::allowed_cores();
         for (i, (poll, inbox)) in polls.into_iter().zip(inboxes).enumerate() {
             let core = if threads <= cores.len() { cores.get(i).copied() } else { None };
@@ -285,7 +287,11 @@ impl Running {
         let signal = Arc::new(signal);
         let metrics = Metrics::new(poll, Arc::clone(&signal), listeners, Arc::clone(&self.daemon))?;
         self.metrics_signal = Some(signal);
-        self.spawn("slabd-metrics", move || metrics.run())
+        let (daemon, pulse) = (Arc::clone(&self.daemon), self.pulse("slabd-metrics"));
+        self.spawn("slabd-metrics", move || {
+            serve_only(&daemon.settings);
+            metrics.run(&pulse);
+        })
     }
 
     fn spawn_maintainer(&mut self) -> io::Result<()> {

@@ -23,15 +23,18 @@ pub enum ConnState {
     Mwrite,
     /// It is on its way out.
     Closing,
+    /// It is told what happens.
+    Watch,
 }
 
-const STATES: [(ConnState, &str); 6] = [
+const STATES: [(ConnState, &str); 7] = [
     (ConnState::Listening, "conn_listening"),
     (ConnState::Read, "conn_read"),
     (ConnState::ParseCmd, "conn_parse_cmd"),
     (ConnState::Nread, "conn_nread"),
     (ConnState::Mwrite, "conn_mwrite"),
     (ConnState::Closing, "conn_closing"),
+    (ConnState::Watch, "conn_watch"),
 ];
 
 /// Where an end of a socket is.

@@ -20,10 +20,13 @@ impl PidFile {
         if let Some(pid) = running(path) {
             log::warn!("-P/--pidfile: {} contained the following (running) pid: {pid}", path.display());
         }
+        if fs::symlink_metadata(path).is_ok_and(|there| !there.is_file() && !there.is_symlink()) {
+            return Err(io::Error::other("it is there and no file"));
+        }
         let mut unfinished = path.as_os_str().to_owned();
         unfinished.push(".tmp");
         fs::write(&unfinished, format!("{}\n", std::process::id()))?;
-        fs::rename(&unfinished, path)?;
+        fs::rename(&unfinished, path).inspect_err(|_| drop(fs::remove_file(&unfinished)))?;
         Ok(Self { path: path.to_owned() })
     }
 }

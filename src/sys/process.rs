@@ -34,13 +34,6 @@ pub fn stop_this(gracefully: bool) {
     }
 }
 
-/// Has the thread that waits for signals read again what can be read again, as SIGHUP does.
-pub fn reload_this() {
-    if let Err(errno) = raise(Signal::SIGHUP) {
-        log::error!("cannot read again: {}", errno.desc());
-    }
-}
-
 /// Another user to run as.
 #[derive(Debug)]
 pub struct Identity {

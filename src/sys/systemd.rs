@@ -8,7 +8,9 @@ use nix::sys::stat::fstat;
 use sd_notify::NotifyState;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
-use std::os::unix::net::UnixListener;
+use std::os::linux::net::SocketAddrExt as _;
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::net::{SocketAddr as UnixAddr, UnixDatagram, UnixListener};
 use std::time::Duration;
 
 /// A listener that was there before the daemon was.
@@ -95,9 +97,21 @@ pub fn alive() {
 
 fn notify(states: &[NotifyState<'_>]) {
     // A manager that does not listen is no reason to stop serving; it will say itself what it missed.
-    if let Err(error) = sd_notify::notify(states) {
+    let socket = std::env::var_os("NOTIFY_SOCKET").unwrap_or_default();
+    let told = match socket.as_bytes().split_first() {
+        Some((b'@', name)) => notify_abstract(name, states),
+        _ => sd_notify::notify(states),
+    };
+    if let Err(error) = told {
         log::warn!("cannot notify the service manager: {error}");
     }
+}
+
+/// The same, to a socket that has a name but no place among files, which the library takes for one.
+fn notify_abstract(name: &[u8], states: &[NotifyState<'_>]) -> io::Result<()> {
+    let socket = UnixDatagram::unbound()?;
+    let lines: Vec<String> = states.iter().map(|state| format!("{state}\n")).collect();
+    socket.send_to_addr(lines.concat().as_bytes(), &UnixAddr::from_abstract_name(name)?).map(drop)
 }
 
 /// Whether what is said on standard error goes to the journal, which takes a level before each line and has the time itself.
