@@ -125,7 +125,7 @@ pub(super) fn bind_all(settings: &Settings, owner: Option<&Identity>, listeners:
         let listener = mio::net::UnixListener::from_std(listener);
         listeners.push(Listener::Unix { listener, protocol: settings.protocol, _file: Some(file) });
     }
-    if listeners.is_empty() {
+    if listeners.is_empty() && settings.udp.is_empty() {
         return Err(io::Error::new(ErrorKind::InvalidInput, "there is nothing to listen on"));
     }
     Ok(())
