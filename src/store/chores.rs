@@ -173,19 +173,25 @@ impl Store {
         Ok(())
     }
 
-    /// Has these classes swept from end to end.
-    ///
-    /// # Errors
-    /// Why they are not.
-    pub fn ask_crawl(&self, classes: ClassSet, now: Now) -> Result<(), CrawlRefused> {
+    /// The board, if these classes may be walked through now: by one crawl or one dump at a time.
+    pub(super) fn board_for_walk(&self, classes: ClassSet, now: Now) -> Result<MutexGuard<'_, Board>, CrawlRefused> {
         self.check_classes(classes)?;
-        let mut board = self.inner.chores.board();
+        let board = self.inner.chores.board();
         if board.is_crawling() || board.dump.is_taken(now) {
             return Err(CrawlRefused::Busy);
         }
         if classes.is_empty() {
             return Err(CrawlRefused::Nothing);
         }
+        Ok(board)
+    }
+
+    /// Has these classes swept from end to end.
+    ///
+    /// # Errors
+    /// Why they are not.
+    pub fn ask_crawl(&self, classes: ClassSet, now: Now) -> Result<(), CrawlRefused> {
+        let mut board = self.board_for_walk(classes, now)?;
         board.crawl = Some(classes);
         drop(board);
         self.inner.wants.wake();

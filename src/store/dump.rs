@@ -77,14 +77,7 @@ impl Store {
     /// # Errors
     /// Why there is none.
     pub fn begin_dump(&self, classes: ClassSet, now: Now) -> Result<Dump, CrawlRefused> {
-        self.check_classes(classes)?;
-        let mut board = self.inner.chores.board();
-        if board.is_crawling() || board.dump.is_taken(now) {
-            return Err(CrawlRefused::Busy);
-        }
-        if classes.is_empty() {
-            return Err(CrawlRefused::Nothing);
-        }
+        let mut board = self.board_for_walk(classes, now)?;
         board.dump.count += 1;
         board.dump.active = Some(now.tick);
         let (number, walk) = (board.dump.count, self.inner.table.walk());
