@@ -77,13 +77,10 @@ impl Listener {
     /// Its descriptor, and where it listens.
     pub(super) fn place(&self) -> (i32, Endpoint) {
         match self {
-            Self::Tcp(listener, ..) => {
-                (listener.as_raw_fd(), listener.local_addr().map_or(Endpoint::Unix(None), Endpoint::Tcp))
-            }
+            Self::Tcp(listener, ..) => (listener.as_raw_fd(), Endpoint::of_tcp(listener.local_addr().ok())),
             Self::Unix { listener, .. } => {
                 let own = listener.local_addr().ok();
-                let name = own.and_then(|own| own.as_pathname().map(|path| path.display().to_string().into()));
-                (listener.as_raw_fd(), Endpoint::Unix(name))
+                (listener.as_raw_fd(), Endpoint::of_unix(own.as_ref().and_then(|own| own.as_pathname())))
             }
         }
     }

@@ -56,16 +56,14 @@ impl Socket {
     /// Where its ends are: the client's, and ours.
     pub(super) fn places(&self) -> (Endpoint, Endpoint) {
         let tcp = |stream: &TcpStream| {
-            let place = |addr: io::Result<SocketAddr>| addr.map_or(Endpoint::Unix(None), Endpoint::Tcp);
-            (place(stream.peer_addr()), place(stream.local_addr()))
+            (Endpoint::of_tcp(stream.peer_addr().ok()), Endpoint::of_tcp(stream.local_addr().ok()))
         };
         match self {
             Self::Tcp(stream) => tcp(stream),
             Self::Tls(stream) => tcp(stream.carrier()),
             Self::Unix(stream) => {
                 let own = stream.local_addr().ok();
-                let name = own.and_then(|own| own.as_pathname().map(|path| path.display().to_string().into()));
-                (Endpoint::Unix(None), Endpoint::Unix(name))
+                (Endpoint::Unix(None), Endpoint::of_unix(own.as_ref().and_then(|own| own.as_pathname())))
             }
         }
     }

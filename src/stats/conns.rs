@@ -5,6 +5,7 @@ use super::Registry;
 use crate::limits::CONNS_TOLD_MAX;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -46,6 +47,20 @@ pub enum Endpoint {
     Udp(SocketAddr),
     /// A unix-domain socket of this name; of none, a client's end of it.
     Unix(Option<Box<str>>),
+}
+
+impl Endpoint {
+    /// An end of TCP. Whose address the system does not tell any more is shown as an end without a name.
+    #[must_use]
+    pub fn of_tcp(addr: Option<SocketAddr>) -> Self {
+        addr.map_or(Self::Unix(None), Self::Tcp)
+    }
+
+    /// Our end of a unix-domain socket.
+    #[must_use]
+    pub fn of_unix(path: Option<&Path>) -> Self {
+        Self::Unix(path.map(|path| path.display().to_string().into()))
+    }
 }
 
 impl std::fmt::Display for Endpoint {
