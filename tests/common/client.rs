@@ -2,7 +2,7 @@
 
 use super::wire::{Received, Wire, show};
 use slabd::clock::Clock;
-use std::io::{ErrorKind, Read, Write};
+use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::time::Duration;
 
@@ -108,16 +108,7 @@ impl Wire for Client {
     }
 
     fn receive(&mut self, answer: &mut Vec<u8>) -> Received {
-        let mut bytes = [0; 1 << 16];
-        match self.stream.read(&mut bytes) {
-            Ok(0) => Received::Closed,
-            Ok(len) => {
-                answer.extend_from_slice(&bytes[..len]);
-                Received::Bytes
-            }
-            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => Received::Silence,
-            Err(_) => Received::Closed,
-        }
+        Received::from(&mut self.stream, answer)
     }
 
     fn advance(&mut self, ms: u64) {

@@ -8,7 +8,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned, SupportedProtocolVersion};
 use slabd::clock::Clock;
 use slabd::settings::TlsSettings;
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -202,16 +202,7 @@ impl Wire for TlsClient {
     }
 
     fn receive(&mut self, answer: &mut Vec<u8>) -> Received {
-        let mut bytes = [0; 1 << 16];
-        match self.stream.read(&mut bytes) {
-            Ok(0) => Received::Closed,
-            Ok(len) => {
-                answer.extend_from_slice(&bytes[..len]);
-                Received::Bytes
-            }
-            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => Received::Silence,
-            Err(_) => Received::Closed,
-        }
+        Received::from(&mut self.stream, answer)
     }
 
     fn advance(&mut self, ms: u64) {

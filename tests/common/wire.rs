@@ -14,6 +14,7 @@
 use super::packet;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::io::{ErrorKind, Read};
 
 /// One conversation with its answers.
 #[derive(Debug)]
@@ -69,6 +70,22 @@ pub(crate) enum Received {
     Closed,
     /// Nothing, and nothing is on its way.
     Silence,
+}
+
+impl Received {
+    /// What one read from a stream brings.
+    pub(crate) fn from(stream: &mut impl Read, answer: &mut Vec<u8>) -> Self {
+        let mut bytes = [0; 1 << 16];
+        match stream.read(&mut bytes) {
+            Ok(0) => Self::Closed,
+            Ok(len) => {
+                answer.extend_from_slice(&bytes[..len]);
+                Self::Bytes
+            }
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => Self::Silence,
+            Err(_) => Self::Closed,
+        }
+    }
 }
 
 /// Something that answers.
