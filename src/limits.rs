@@ -133,6 +133,9 @@ pub const MAINTAIN_STEP_US: u64 = 200;
 /// Milliseconds between two looks at a page that is being emptied and in which something is held.
 pub const MOVE_RETRY_MS: u64 = 10;
 
+/// Such looks after which what readers hold in a page that an operator moves is evicted: their pins are no use to anybody else.
+pub const MOVE_PATIENCE: u32 = 100;
+
 /// Milliseconds between two looks at how much memory the process has, where that is bounded.
 pub const MEMORY_LOOK_MS: u64 = 10;
 

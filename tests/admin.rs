@@ -123,6 +123,89 @@ fn a_page_moves_where_it_is_told_and_nothing_in_it_is_lost() {
     );
 }
 
+/// Stores `key00000`, `key00001`, ... until their class has at least so many pages, and every chunk of them is in use; how many.
+fn fill_pages(client: &mut Client, len: usize, page_count: u64) -> usize {
+    let class = {
+        set(client, "key00000", len);
+        fullest(client)
+    };
+    for n in 1.. {
+        set(client, &format!("key{n:05}"), len);
+        let slabs = rows(client, "stats slabs");
+        let of_class = |name: &str| slabs[&format!("{class}:{name}")].parse::<u64>().unwrap();
+        if of_class("total_pages") >= page_count && of_class("used_chunks") == of_class("total_chunks") {
+            return n + 1;
+        }
+    }
+    unreachable!("pages have an end")
+}
+
+/// Pages that some class has.
+fn pages_in_use(client: &mut Client) -> u64 {
+    let slabs = rows(client, "stats slabs");
+    slabs
+        .iter()
+        .filter(|(name, _)| name.ends_with(":total_pages"))
+        .map(|(_, value)| value.parse::<u64>().unwrap())
+        .sum()
+}
+
+#[test]
+fn a_page_that_is_full_moves_to_one_of_the_pool_and_nothing_is_evicted() {
+    for (len, item_len_max) in [(1000, 1 << 20), (60, 1 << 20), (40_000, 4 << 20)] {
+        let server = Server::start_with(|settings| {
+            (settings.memory_len, settings.item_len_max) = (64 << 20, item_len_max);
+        });
+        let mut client = server.connect();
+        let count = fill_pages(&mut client, len, 6);
+        let from = fullest(&mut client);
+        let (before, to) = (pages(&mut client, from), from - 5);
+        let there = pages(&mut client, to);
+        for moved in 1..=4 {
+            client.exchange(format!("slabs reassign {from} {to}\r\n").as_bytes(), b"OK\r\n");
+            until_moved(&mut client);
+            assert_eq!(stat(&mut client, "evictions"), 0, "of values of {len}");
+            assert_eq!((pages(&mut client, from), pages(&mut client, to)), (before, there + moved));
+        }
+        // The pool gets a page, too, as long as it has others to lend than those it was given.
+        for moved in 1..=4 {
+            client.exchange(format!("slabs reassign {from} 0\r\n").as_bytes(), b"OK\r\n");
+            until_moved(&mut client);
+            assert_eq!((stat(&mut client, "evictions"), stat(&mut client, "slab_global_page_pool")), (0, moved));
+        }
+        assert_eq!(stat(&mut client, "slabs_moved"), 8);
+        assert!((0..count).all(|n| has(&mut client, &format!("key{n:05}"), len)), "of values of {len}");
+    }
+}
+
+#[test]
+fn with_one_page_left_nothing_is_evicted_and_with_none_what_is_wanted_least() {
+    let server = Server::start_with(|settings| settings.memory_len = 8 << 20);
+    let mut client = server.connect();
+    let all = (8 << 20) / slabd::limits::PAGE_LEN_MIN as u64;
+    let count = fill_pages(&mut client, 1000, 5);
+    let from = fullest(&mut client);
+    let (before, to) = (pages(&mut client, from), from + 12);
+    for n in 0.. {
+        if pages_in_use(&mut client) == all - 1 {
+            break;
+        }
+        set(&mut client, &format!("other{n}"), 300);
+    }
+    client.exchange(format!("slabs reassign {from} {to}\r\n").as_bytes(), b"OK\r\n");
+    until_moved(&mut client);
+    assert_eq!((pages(&mut client, from), pages(&mut client, to)), (before, 1));
+    assert_eq!((stat(&mut client, "evictions"), pages_in_use(&mut client)), (0, all));
+    assert!((0..count).all(|n| has(&mut client, &format!("key{n:05}"), 1000)));
+    client.exchange(format!("slabs reassign {from} {to}\r\n").as_bytes(), b"OK\r\n");
+    until_moved(&mut client);
+    assert_eq!((pages(&mut client, from), pages(&mut client, to)), (before - 1, 2));
+    let (evicted, per_page) = (stat(&mut client, "evictions"), count as u64 / before);
+    assert!((1..=per_page).contains(&evicted), "{evicted} of {per_page} in a page");
+    let left = (0..count).filter(|n| has(&mut client, &format!("key{n:05}"), 1000)).count();
+    assert_eq!(left as u64 + evicted, count as u64);
+}
+
 #[test]
 fn any_class_that_can_gives_and_in_the_end_none_can() {
     let server = Server::start_with(|settings| settings.memory_len = 8 << 20);

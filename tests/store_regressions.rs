@@ -256,6 +256,44 @@ fn a_few_pinned_values_do_not_keep_the_others_from_being_evicted() {
     }
 }
 
+/// What a client was reading of a page that an operator moved was evicted, as if there had been no room for it.
+#[test]
+fn a_value_that_is_being_read_outlives_the_move_of_its_page() {
+    use slabd::store::{Progress, Value};
+    for patience in [3, 200] {
+        let mut bench = Bench::new(1024);
+        for n in 0..30 {
+            assert_eq!(bench.put(&format!("key{n:02}"), 100_000), Ok(Stored::Stored));
+        }
+        let now = bench.clock.now();
+        // Of every page the class has, something is read.
+        let pins: Vec<_> = (0..30)
+            .filter_map(|n| {
+                let key = format!("key{n:02}");
+                let key = (bench.store.hash(key.as_bytes()), key.as_bytes());
+                bench.store.get(&mut bench.local, key, now, None, |view| match view.map(|view| view.value) {
+                    Some(Value::Pinned(pinned)) => Some(pinned),
+                    _ => None,
+                })
+            })
+            .collect();
+        assert_eq!(pins.len(), 30, "they are long enough to be pinned");
+        let from = bench.store.samples(now).into_iter().max_by_key(|sample| sample.pages).expect("classes").class;
+        bench.store.ask_reassign(from.number().into(), 1).expect("it has pages to spare");
+        let mut page_move = bench.store.take_reassign().expect("one was asked for");
+        for _ in 0..patience {
+            assert_ne!(bench.store.step_reassign(&mut bench.local, &mut page_move, now), Progress::Done);
+        }
+        drop(pins);
+        while bench.store.step_reassign(&mut bench.local, &mut page_move, now) != Progress::Done {}
+        let left = (0..30).filter(|n| bench.has(&format!("key{n:02}"))).count();
+        let totals = bench.registry.totals();
+        assert_eq!(left as u64 + totals.slab_reassign_busy_deletes, 30);
+        assert_eq!(totals.slab_reassign_busy_deletes == 0, patience < 100, "who never ends to read is not waited for");
+        assert_eq!(bench.store.audit(&[&bench.local]).held, 0);
+    }
+}
+
 /// Threads add to and take from the gauges on their own, in no order that a third one sees: what one has taken away may be
 /// counted before what another has added, and `curr_items` was 18446744073709551615.
 #[test]

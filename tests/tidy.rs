@@ -213,7 +213,7 @@ const CEILINGS: &[(&str, usize)] = &[
     ("store/write.rs", 900),
     ("store/item.rs", 600),
     ("store/large.rs", 250),
-    ("store/relocate.rs", 300),
+    ("store/relocate.rs", 350),
     ("store/reassign.rs", 250),
     ("store/resize.rs", 200),
     ("store/sweep.rs", 350),

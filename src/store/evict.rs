@@ -11,7 +11,7 @@ use super::item::{Chunk, Linked, Segment};
 use super::moves::Wants;
 use super::pages::{Class, ClassGuard};
 use super::queues::{ACTIVE_USES, ClassCounts, Move, kept};
-use super::relocate::Guards;
+use super::relocate::{Guards, Moved, Terms};
 use super::table::Meta;
 use super::{Inner, Local};
 use crate::clock::Now;
@@ -310,7 +310,7 @@ impl Inner {
             let mut strays = Vec::new();
             let end = chunk_count.min(index + u32::try_from(EVICT_STEPS_MAX).unwrap_or(u32::MAX));
             while index < end && self.is_draining(donor, page, index) {
-                self.drain_chunk(&mut guard, local, page, index, at, &mut strays);
+                self.drain_chunk(&mut guard, local, (page, index), Terms::HASTE, at, &mut strays);
                 index += 1;
             }
             index = end;
@@ -366,8 +366,8 @@ impl Inner {
         &self,
         guard: &mut ClassGuard<'_>,
         local: &mut Local,
-        page: PageId,
-        index: u32,
+        (page, index): (PageId, u32),
+        terms: Terms,
         at: Moment,
         strays: &mut Vec<Chunk>,
     ) {
@@ -378,31 +378,35 @@ impl Inner {
         let Some(id) = id.filter(|&id| self.arena.header(id).is_linked()) else { return };
         let queueing = self.queueing_class_of(id);
         if queueing.id == guard.class.id {
-            if !self.relocate_large(Guards::one(guard), local, (id, chunk), at, strays) {
-                self.drain_item(guard, local, id, at, strays);
-            }
+            let moved = self.relocate_large(Guards::one(guard), local, (id, chunk, terms.loan), at, strays);
+            self.drain_item(guard, local, id, (moved, terms), at, strays);
         } else if let Some(mut queueing_guard) = queueing.try_lock() {
             // Looked at again: it may have been unlinked before its queue's class was locked.
-            if self.arena.header(id).is_linked()
-                && !self.relocate_large(Guards::two(guard, &mut queueing_guard), local, (id, chunk), at, strays)
-            {
-                self.drain_item(&mut queueing_guard, local, id, at, strays);
+            if self.arena.header(id).is_linked() {
+                let guards = Guards::two(guard, &mut queueing_guard);
+                let moved = self.relocate_large(guards, local, (id, chunk, terms.loan), at, strays);
+                self.drain_item(&mut queueing_guard, local, id, (moved, terms), at, strays);
             }
         }
     }
 
+    /// Moves an item that is in one piece; what has not been moved is evicted, unless it may wait.
     fn drain_item(
         &self,
         guard: &mut ClassGuard<'_>,
         local: &mut Local,
         id: ItemId,
+        (moved, terms): (Moved, Terms),
         at: Moment,
         strays: &mut Vec<Chunk>,
     ) {
-        let mut evicted = 0;
-        let gone = self.relocate(guard, &local.stats, id, at, (&mut evicted, strays));
-        local.count_items(-evicted);
-        if gone {
+        let mut moved = moved;
+        if moved == Moved::Not {
+            let mut evicted = 0;
+            moved = self.relocate(guard, &local.stats, (id, terms.loan), at, (&mut evicted, strays));
+            local.count_items(-evicted);
+        }
+        if moved == Moved::Away || moved == Moved::Held && terms.patient {
             return;
         }
         let (header, dead) = (self.arena.header(id), self.is_dead(id, at));

@@ -116,6 +116,10 @@ impl Store {
     /// values least. Whether a page has moved; if not, something in it was held or pinned, and the page follows when that is freed.
     pub fn move_page(&self, local: &mut Local, from: ClassId, to: ClassId, now: Now) -> bool {
         let inner = &*self.inner;
+        // There may be one by now that nobody has to give.
+        if inner.class(to).lock().claim_page(&inner.arena, &inner.pool) {
+            return true;
+        }
         inner.pool.keep_for(Some(to));
         let drained = inner.drain_page_of(local, inner.class(from), inner.moment(now));
         let moved = drained && inner.class(to).lock().claim_page(&inner.arena, &inner.pool);

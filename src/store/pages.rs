@@ -79,14 +79,27 @@ struct PoolState {
     free: Vec<PageId>,
     /// Given back to the system as well.
     let_go: Vec<PageId>,
-    /// The first page that never was a class's.
+    /// The first page that never was a class's; no more than `capacity`.
     fresh: u32,
+    /// Pages the arena has.
+    capacity: u32,
     /// Pages that classes have. With `free`, no more than `limit` but for a while after that was lowered.
     used: u32,
     /// Pages there may be.
     limit: u32,
     /// A page is on its way to this class: the last free one is not for others.
     kept_for: Option<ClassId>,
+}
+
+/// Which of the pool's pages may be lent to a class that is about to give one back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Loan {
+    /// None: somebody waits for a page, or there are too many.
+    None,
+    /// Those that are not resident: it is the pool that wants one, and to exchange one for another would be no gain.
+    Unused,
+    /// Any.
+    Any,
 }
 
 impl PoolState {
@@ -97,6 +110,30 @@ impl PoolState {
     fn given_back(&self) -> u32 {
         u32::try_from(self.free.len()).expect("no more than there are pages")
     }
+
+    /// One more page for a class.
+    fn take_free(&mut self, arena: &Arena) -> Option<PageId> {
+        let Some(page) = self.free.pop() else { return self.take_unused(arena) };
+        self.used += 1;
+        Some(page)
+    }
+
+    /// The same, of those that are not resident.
+    fn take_unused(&mut self, arena: &Arena) -> Option<PageId> {
+        // What has been given back to the system counts as if it had never been used.
+        let page = match self.let_go.pop() {
+            Some(page) => page,
+            // The last may be on its way to the system while the limit is raised.
+            None if self.fresh == self.capacity => return None,
+            None => {
+                self.fresh += 1;
+                arena.note_pages(self.fresh);
+                PageId(self.fresh - 1)
+            }
+        };
+        self.used += 1;
+        Some(page)
+    }
 }
 
 impl Pool {
@@ -104,7 +141,15 @@ impl Pool {
     pub(super) fn new(limit: u32, capacity: u32) -> Self {
         let room = || Vec::with_capacity(capacity as usize);
         Self {
-            state: Ranked::new(PoolState { free: room(), let_go: room(), fresh: 0, used: 0, limit, kept_for: None }),
+            state: Ranked::new(PoolState {
+                free: room(),
+                let_go: room(),
+                fresh: 0,
+                capacity,
+                used: 0,
+                limit,
+                kept_for: None,
+            }),
         }
     }
 
@@ -114,18 +159,17 @@ impl Pool {
         if free_count == 0 || free_count == 1 && state.kept_for.is_some_and(|other| other != class) {
             return None;
         }
-        state.used += 1;
-        if let Some(page) = state.free.pop() {
-            return Some(page);
+        state.take_free(arena)
+    }
+
+    /// A page for what is moved out of one that will be the pool's in return: the last one, too, whoever it is kept for.
+    fn lend(&self, arena: &Arena, loan: Loan) -> Option<PageId> {
+        let mut state = self.state.lock(Rank::Pool);
+        match loan {
+            Loan::Any if state.free_count() > 0 => state.take_free(arena),
+            Loan::Unused if state.free_count() > state.given_back() => state.take_unused(arena),
+            _ => None,
         }
-        // What has been given back to the system counts as if it had never been used.
-        if let Some(page) = state.let_go.pop() {
-            return Some(page);
-        }
-        let page = PageId(state.fresh);
-        state.fresh += 1;
-        arena.note_pages(state.fresh);
-        Some(page)
     }
 
     /// A page that a class has just given back, for another: however many there may be, there are no more of them than before.
@@ -291,9 +335,13 @@ impl ClassGuard<'_> {
         self.state.carving.is_none()
     }
 
-    /// A chunk that costs no new page.
-    pub(super) fn take_at_hand(&mut self, arena: &Arena, pool: &Pool) -> Option<Chunk> {
-        (self.state.free.is_some() || self.state.carving.is_some()).then(|| self.take(arena, pool)).flatten()
+    /// A chunk that costs no new page, or one of a page that the pool lends.
+    pub(super) fn take_at_hand(&mut self, arena: &Arena, pool: &Pool, loan: Loan) -> Option<Chunk> {
+        if self.state.free.is_none() && self.state.carving.is_none() {
+            let page = pool.lend(arena, loan)?;
+            self.begin_carving(arena, page);
+        }
+        self.take(arena, pool)
     }
 
     fn own(&mut self, arena: &Arena, id: ItemId) -> Chunk {

@@ -5,7 +5,8 @@
 //!   its emptiest page ──slices──► no chunk in use ──kept──► every chunk in its free list, or carved as wanted
 //!        │   ▲
 //!        │   └── something in it is reserved or pinned: looked at again a little later
-//!        └── what is live in it is moved to other chunks (`relocate.rs`), or evicted where there is no room
+//!        └── what is live in it is moved to other chunks (`relocate.rs`), if need be of a page that the pool lends, or
+//!            evicted where there is no room
 //! ```
 //!
 //! Not here: which page goes where by itself (`moves.rs`), and who asks (`chores.rs`).
@@ -13,11 +14,13 @@
 use super::arena::PageId;
 use super::chores::Asked;
 use super::expiry::Moment;
+use super::pages::Loan;
+use super::relocate::Terms;
 use super::sizes::ClassId;
 use super::{Inner, Local, Store};
 use crate::clock::Now;
 use crate::events::{Event, Kinds};
-use crate::limits::{CARVE_TRIES_MAX, EVICT_STEPS_MAX};
+use crate::limits::{CARVE_TRIES_MAX, EVICT_STEPS_MAX, MOVE_PATIENCE};
 use std::sync::atomic::Ordering;
 
 /// A page that is being emptied.
@@ -27,6 +30,8 @@ pub(super) struct Emptying {
     page: PageId,
     /// The next chunk to look at.
     next: u32,
+    /// How often all has been looked at, and something was held.
+    rounds: u32,
 }
 
 /// How far a page is.
@@ -97,7 +102,10 @@ impl Inner {
         if let Some(from) = from {
             let Some(page) = page_move.page.or_else(|| self.begin_emptying(from)) else { return Progress::Done };
             let page = page_move.page.insert(page);
-            match self.empty_slice(local, page, at) {
+            // The pool gets a page for the one it lends, or it would have nothing to give.
+            let loan = if to.is_some() { Loan::Any } else { Loan::Unused };
+            let terms = Terms { loan, patient: page.rounds < MOVE_PATIENCE };
+            match self.empty_slice(local, page, terms, at) {
                 Emptied::More => return Progress::More,
                 Emptied::Held => return Progress::Held,
                 Emptied::Gone => page_move.page = None,
@@ -133,18 +141,18 @@ impl Inner {
         if !entry.draining.load(Ordering::Relaxed) {
             guard.drain(&self.arena, &self.pool, page);
         }
-        Some(Emptying { class, page, next: 0 })
+        Some(Emptying { class, page, next: 0, rounds: 0 })
     }
 
     /// Looks at the page's next chunks, as many as are looked at while a class is locked.
-    pub(super) fn empty_slice(&self, local: &mut Local, emptying: &mut Emptying, at: Moment) -> Emptied {
-        let Emptying { class, page, next } = *emptying;
+    pub(super) fn empty_slice(&self, local: &mut Local, emptying: &mut Emptying, terms: Terms, at: Moment) -> Emptied {
+        let Emptying { class, page, next, .. } = *emptying;
         let class = self.class(class);
         let mut strays = Vec::new();
         let mut guard = class.lock();
         let end = next + u32::try_from(EVICT_STEPS_MAX).unwrap_or(u32::MAX);
         while emptying.next < end && self.is_draining(class, page, emptying.next) {
-            self.drain_chunk(&mut guard, local, page, emptying.next, at, &mut strays);
+            self.drain_chunk(&mut guard, local, (page, emptying.next), terms, at, &mut strays);
             emptying.next += 1;
         }
         drop(guard);
@@ -158,6 +166,7 @@ impl Inner {
             return Emptied::More;
         }
         emptying.next = 0;
+        emptying.rounds += 1;
         let held = u64::from(entry.used.load(Ordering::Relaxed));
         let linked = (0..entry.carved.load(Ordering::Relaxed)).any(|index| {
             let header = self.arena.header(self.arena.chunk_id(page, index, class.chunk_len));

@@ -7,8 +7,9 @@
 //!    slot    queue's links  ──────► slot    queue's links: same place in the queue, same uses
 //! ```
 //!
-//! The class is held throughout; the item's bucket is tried. Where the class has no free chunk, its next victim makes one: a class that
-//! gives a page loses what it values least, not what happens to lie there.
+//! The class is held throughout; the item's bucket is tried. Where the class has no free chunk, the pool may lend it a page, which it has back
+//! with the emptied one; else the class's next victim makes one: a class that gives a page loses what it values least, not what happens
+//! to lie there.
 //!
 //! Of a large item the pieces are moved one by one, and its head, each by itself: the class of the page is held, the one it is queued in (the
 //! largest; tried where that is another), and its bucket. Nobody then reads the names of its pieces, which change:
@@ -21,7 +22,7 @@ use super::evict::Won;
 use super::expiry::Moment;
 use super::hash::Hash;
 use super::item::{Chunk, Linked};
-use super::pages::{Class, ClassGuard};
+use super::pages::{Class, ClassGuard, Loan};
 use super::table::BucketGuard;
 use super::{Inner, Local};
 use crate::limits::RELOCATE_TRIES_MAX;
@@ -32,6 +33,31 @@ use std::sync::atomic::Ordering;
 pub(super) struct Guards<'g, 'p, 'q> {
     page: &'g mut ClassGuard<'p>,
     queueing: Option<&'g mut ClassGuard<'q>>,
+}
+
+/// How a page is emptied.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Terms {
+    /// What the pool lends its class meanwhile.
+    pub(super) loan: Loan,
+    /// What is held by somebody just now is left for another time; otherwise it is evicted, if that can be done.
+    pub(super) patient: bool,
+}
+
+impl Terms {
+    /// Somebody waits for the page.
+    pub(super) const HASTE: Self = Self { loan: Loan::None, patient: false };
+}
+
+/// What has become of the item in a chunk that is to be emptied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Moved {
+    /// The chunk is free.
+    Away,
+    /// Somebody holds the item, or what is needed to move it.
+    Held,
+    /// It is where it was: there is no room for it, or it is not worth it.
+    Not,
 }
 
 impl<'g, 'p, 'q> Guards<'g, 'p, 'q> {
@@ -58,23 +84,23 @@ impl<'g, 'p, 'q> Guards<'g, 'p, 'q> {
 }
 
 impl Inner {
-    /// Moves an item of the class out of its draining page, making room for it if need be. Whether the chunk is free now (the
-    /// item may have been the victim itself); how many items were evicted for it is added to `evicted`.
+    /// Moves an item of the class out of its draining page, making room for it if need be (the item may be the victim itself). How many
+    /// items were evicted for it is added to `evicted`.
     pub(super) fn relocate(
         &self,
         guard: &mut ClassGuard<'_>,
         stats: &Block,
-        id: ItemId,
+        (id, loan): (ItemId, Loan),
         at: Moment,
         (evicted, strays): (&mut i64, &mut Vec<Chunk>),
-    ) -> bool {
+    ) -> Moved {
         let header = self.arena.header(id);
         let shape = self.arena.shape_of(Linked::vouched(id, &*guard));
         if self.sizes.is_large(shape) || self.is_dead(id, at) {
-            return false;
+            return Moved::Not;
         }
         for _ in 0..RELOCATE_TRIES_MAX {
-            if let Some(chunk) = guard.take_at_hand(&self.arena, &self.pool) {
+            if let Some(chunk) = guard.take_at_hand(&self.arena, &self.pool, loan) {
                 return self.move_item(guard, stats, id, chunk);
             }
             if !self.config.evict {
@@ -86,11 +112,11 @@ impl Inner {
             let page = self.arena.page(self.arena.page_of(id));
             let is_ours = page.class() == Some(guard.class.id) && page.draining.load(Ordering::Relaxed);
             if !is_ours || !header.is_linked() {
-                return true;
+                return Moved::Away;
             }
         }
         stats.slab_reassign_busy_nomem.add(1);
-        false
+        Moved::Not
     }
 
     /// Evicts from the class that is held until a chunk is won; how many items it took.
@@ -104,21 +130,21 @@ impl Inner {
         evicted
     }
 
-    /// Moves what a chunk of a draining page has of a large item: its head, or a piece. Whether the chunk is free now.
+    /// Moves what a chunk of a draining page has of a large item: its head, or a piece.
     pub(super) fn relocate_large(
         &self,
         guards: Guards<'_, '_, '_>,
         local: &mut Local,
-        (head, chunk): (ItemId, ItemId),
+        (head, chunk, loan): (ItemId, ItemId, Loan),
         at: Moment,
         strays: &mut Vec<Chunk>,
-    ) -> bool {
+    ) -> Moved {
         let shape = self.arena.shape_of(Linked::vouched(head, &guards));
         if !self.sizes.is_large(shape) || self.is_dead(head, at) {
-            return false;
+            return Moved::Not;
         }
         for _ in 0..RELOCATE_TRIES_MAX {
-            if let Some(to) = guards.page.take_at_hand(&self.arena, &self.pool) {
+            if let Some(to) = guards.page.take_at_hand(&self.arena, &self.pool, loan) {
                 return self.move_large(guards, &local.stats, (head, chunk), to);
             }
             if !self.config.evict {
@@ -130,11 +156,11 @@ impl Inner {
             let is_ours = page.class() == Some(guards.page.class.id) && page.draining.load(Ordering::Relaxed);
             // The victim may have been the item itself: its pieces of this class are free then, its head is among the strays.
             if !is_ours || !self.arena.header(head).is_linked() {
-                return true;
+                return Moved::Away;
             }
         }
         local.stats.slab_reassign_busy_nomem.add(1);
-        false
+        Moved::Not
     }
 
     fn move_large(
@@ -143,12 +169,12 @@ impl Inner {
         stats: &Block,
         (head, from): (ItemId, ItemId),
         to: Chunk,
-    ) -> bool {
+    ) -> Moved {
         let page_class = guards.page.class;
         let hash = self.hash_of(Linked::vouched(head, &guards));
         let Some(mut bucket) = self.table.try_lock(hash) else {
             guards.page.give(&self.arena, &self.pool, to);
-            return false;
+            return Moved::Held;
         };
         let pinned = self.arena.is_pinned(head, self.class_of(head).chunk_len, self.arena.header(head).value_len());
         // Pins are taken under the bucket's lock, so there is none to come.
@@ -164,11 +190,11 @@ impl Inner {
         drop(bucket);
         if let Some(to) = unmoved {
             guards.page.give(&self.arena, &self.pool, to);
-            return false;
+            return Moved::Held;
         }
         stats.slab_reassign_rescues.add(u64::from(head == from));
         guards.page.give(&self.arena, &self.pool, Chunk::owned(from, page_class.id));
-        true
+        Moved::Away
     }
 
     /// The piece `from` of an item that nobody has pinned is in `to` from here on.
@@ -235,11 +261,11 @@ impl Inner {
         self.arena.note_deadline(id, from.deadline());
     }
 
-    fn move_item(&self, guard: &mut ClassGuard<'_>, stats: &Block, id: ItemId, mut chunk: Chunk) -> bool {
+    fn move_item(&self, guard: &mut ClassGuard<'_>, stats: &Block, id: ItemId, mut chunk: Chunk) -> Moved {
         let hash = self.hash_of(Linked::vouched(id, &*guard));
         let Some(bucket) = self.table.try_lock(hash) else {
             guard.give(&self.arena, &self.pool, chunk);
-            return false;
+            return Moved::Held;
         };
         let slot = bucket.find(hash.tag(), |other| other == id).expect("a queued item is in the index");
         let item = Linked::vouched(id, &bucket);
@@ -247,7 +273,7 @@ impl Inner {
         if self.arena.is_pinned(id, guard.class.chunk_len, self.arena.header(id).value_len()) {
             drop(bucket);
             guard.give(&self.arena, &self.pool, chunk);
-            return false;
+            return Moved::Held;
         }
         let (key, value) = (self.arena.key(item), self.arena.value(item));
         let body = self.arena.body(&mut chunk, guard.class.chunk_len);
@@ -260,7 +286,7 @@ impl Inner {
         drop(bucket);
         guard.give(&self.arena, &self.pool, Chunk::owned(id, guard.class.id));
         stats.slab_reassign_rescues.add(1);
-        true
+        Moved::Away
     }
 }
 

@@ -11,6 +11,7 @@
 
 use super::expiry::Moment;
 use super::reassign::{Emptied, Emptying, Progress};
+use super::relocate::Terms;
 use super::sizes::ClassId;
 use super::{Inner, Local, Store};
 use crate::clock::Now;
@@ -88,7 +89,7 @@ impl Store {
         let at = inner.moment(now);
         let page = shrinking.page.or_else(|| inner.begin_emptying(inner.least_missed(at)?));
         let Some(mut page) = page else { return Progress::Held };
-        let emptied = inner.empty_slice(local, &mut page, at);
+        let emptied = inner.empty_slice(local, &mut page, Terms::HASTE, at);
         // One in which something is held is left alone: it comes back by itself, and another can go meanwhile.
         shrinking.page = (emptied == Emptied::More).then_some(page);
         if emptied == Emptied::Held { Progress::Held } else { Progress::More }
