@@ -282,10 +282,10 @@ fn a_value_that_is_being_read_outlives_the_move_of_its_page() {
         bench.store.ask_reassign(from.number().into(), 1).expect("it has pages to spare");
         let mut page_move = bench.store.take_reassign().expect("one was asked for");
         for _ in 0..patience {
-            assert_ne!(bench.store.step_reassign(&mut bench.local, &mut page_move, now), Progress::Done);
+            assert_ne!(bench.store.step_move(&mut bench.local, &mut page_move, now), Progress::Done);
         }
         drop(pins);
-        while bench.store.step_reassign(&mut bench.local, &mut page_move, now) != Progress::Done {}
+        while bench.store.step_move(&mut bench.local, &mut page_move, now) != Progress::Done {}
         let left = (0..30).filter(|n| bench.has(&format!("key{n:02}"))).count();
         let totals = bench.registry.totals();
         assert_eq!(left as u64 + totals.slab_reassign_busy_deletes, 30);

@@ -2,11 +2,12 @@
 //!
 //! Each duty's step says how long it wants to rest; the shortest rest is slept. Work is a tenth of the time at most (`REST`; while
 //! memory is to be given back a step in every pause), so the workers have the processors to themselves, and nothing is held between steps.
+//! The thread has the workers' priority: with a lower one it would be kept from its processor while it holds a lock they wait for.
 //!
 //! - **bound**: where the whole process has a bound, the items' memory follows what is left of it (`bound.rs`).
 //! - **shrink**: pages beyond the limit are emptied and given back to the system (`store/resize.rs`).
 //! - **reassign**: a page that an operator moves (`store/reassign.rs`).
-//! - **automove**: a page goes from the class that would miss it least to one that asks for it (`automove.rs`).
+//! - **automove**: a page goes from the class that would miss it least to one that asks for it (`automove.rs`), the same way.
 //! - **crawl**: classes swept because an operator said so.
 //! - **sweep**: dead items are removed page by page (`store/sweep.rs`), so that their memory is there when it is wanted.
 //!
@@ -39,6 +40,8 @@ pub fn run(store: &Store, clock: &Clock, local: Local, bound: Option<Bound>, pul
         shrinking: Shrinking::default(),
         moving: None,
         automove: Automove::default(),
+        asking: Vec::new(),
+        helping: None,
         crawl: None,
         resting_until: Instant::now(),
         cursor: SweepCursor::default(),
@@ -67,6 +70,10 @@ struct Shift<'a> {
     /// The page an operator moves.
     moving: Option<PageMove>,
     automove: Automove,
+    /// The classes that have asked for a page and have not been looked at, the next one last.
+    asking: Vec<ClassId>,
+    /// A page that helps, and who gives it.
+    helping: Option<(ClassId, PageMove)>,
     crawl: Option<Crawl>,
     /// The patient duties rest until then.
     resting_until: Instant,
@@ -108,7 +115,7 @@ impl Shift<'_> {
             self.moving = self.store.take_reassign();
         }
         let Some(moving) = &mut self.moving else { return Duration::MAX };
-        let step = until_late(begun, || self.store.step_reassign(&mut self.local, moving, self.clock.now()));
+        let step = until_late(begun, || self.store.step_move(&mut self.local, moving, self.clock.now()));
         if step == Progress::Done {
             self.moving = None;
         }
@@ -117,34 +124,44 @@ impl Shift<'_> {
 
     /// Moves pages to the classes that have asked for one, if others are better without them.
     fn automove(&mut self) -> Duration {
-        let begun = Instant::now();
-        let mut wanting = self.store.take_wanting();
+        let step = until_late(Instant::now(), || self.step_automove());
+        // Whoever wants one, or wants one more, calls.
+        rest_after(step)
+    }
+
+    /// Goes on with the page that is on its way, or looks whether the next class that has asked gets one.
+    fn step_automove(&mut self) -> Progress {
+        let now = self.clock.now();
+        if let Some((donor, page_move)) = &mut self.helping {
+            if self.store.step_move(&mut self.local, page_move, now) == Progress::Done {
+                self.automove.gave(&self.store.samples(now), *donor);
+                self.helping = None;
+            }
+            return Progress::More;
+        }
         let background = self.store.background();
         if !background.reassign || background.automove == Mode::Off {
-            return Duration::MAX;
+            return Progress::Done;
         }
-        // Who is served last may not be served at all: each has its turn to be first.
-        let middle = wanting.iter().position(|&class| Some(class) > self.automove.served).unwrap_or(0);
-        wanting.rotate_left(middle);
-        for class in wanting {
-            let now = self.clock.now();
-            let samples = self.store.samples(now);
-            self.automove.see(&samples, now.tick.secs());
-            let mut donor = self.automove.donor(&samples, class, now.tick.secs(), ByAge::of(&background));
-            if background.automove == Mode::Aggressive {
-                donor = donor.or_else(|| longest_idle(&samples, class));
-            }
-            if let Some(donor) = donor {
-                self.store.move_page(&mut self.local, donor, class, now);
-                self.automove.gave(&self.store.samples(now), donor);
-                self.automove.served = Some(class);
-            }
-            if begun.elapsed() > Duration::from_micros(MAINTAIN_STEP_US) {
-                return Duration::ZERO;
-            }
+        if self.asking.is_empty() {
+            self.asking = self.store.take_wanting();
+            // Who is served last may not be served at all: each has its turn to be first.
+            let middle = self.asking.iter().position(|&class| Some(class) > self.automove.served).unwrap_or(0);
+            self.asking.rotate_left(middle);
+            self.asking.reverse();
         }
-        // Whoever wants one, or wants one more, calls.
-        Duration::MAX
+        let Some(class) = self.asking.pop() else { return Progress::Done };
+        let samples = self.store.samples(now);
+        self.automove.see(&samples, now.tick.secs());
+        let mut donor = self.automove.donor(&samples, class, now.tick.secs(), ByAge::of(&background));
+        if background.automove == Mode::Aggressive {
+            donor = donor.or_else(|| longest_idle(&samples, class));
+        }
+        if let Some(donor) = donor {
+            self.helping = Some((donor, self.store.begin_move(donor, class)));
+            self.automove.served = Some(class);
+        }
+        Progress::More
     }
 
     fn crawl(&mut self) -> Duration {

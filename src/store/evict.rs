@@ -11,6 +11,7 @@ use super::item::{Chunk, Linked, Segment};
 use super::moves::Wants;
 use super::pages::{Class, ClassGuard};
 use super::queues::{ACTIVE_USES, ClassCounts, Move, kept};
+use super::reassign::{Emptied, Emptying};
 use super::relocate::{Guards, Moved, Terms};
 use super::table::Meta;
 use super::{Inner, Local};
@@ -300,25 +301,18 @@ impl Inner {
     }
 
     /// Empties one page of a class; whether one can be had for it, or the pool has one.
-    pub(super) fn drain_page_of(&self, local: &mut Local, donor: &Class, at: Moment) -> bool {
-        let Some((page, chunk_count)) = self.begin_drain(donor) else { return false };
+    fn drain_page_of(&self, local: &mut Local, donor: &Class, at: Moment) -> bool {
+        let Some(mut emptying) = self.begin_drain(donor) else { return false };
         local.stats.slabs_moved.add(1);
-        let mut index = 0;
-        while index < chunk_count {
-            // The class is let go every so often: others store in it meanwhile.
-            let mut guard = donor.lock();
-            let mut strays = Vec::new();
-            let end = chunk_count.min(index + u32::try_from(EVICT_STEPS_MAX).unwrap_or(u32::MAX));
-            while index < end && self.is_draining(donor, page, index) {
-                self.drain_chunk(&mut guard, local, (page, index), Terms::HASTE, at, &mut strays);
-                index += 1;
+        // The class is let go after every slice: others store in it meanwhile.
+        let emptied = loop {
+            match self.empty_slice(local, &mut emptying, Terms::HASTE, at) {
+                Emptied::More => {}
+                emptied => break emptied,
             }
-            index = end;
-            drop(guard);
-            self.give_back_all(strays);
-        }
+        };
         // While there are too many pages the pool has none, but another one may be had for the one that has gone.
-        self.pool.free_count() > 0 || !self.is_draining(donor, page, 0)
+        self.pool.free_count() > 0 || emptied == Emptied::Gone
     }
 
     /// Whether this chunk of the page still is one to look at: the page may have gone to the pool and come back meanwhile.
@@ -345,7 +339,7 @@ impl Inner {
 
     /// Picks the page of the item that would be evicted next, and begins to drain it. One that is being drained already has an item
     /// whose bucket was held, or whose chunk was reserved, when it was last looked at: it is looked at again.
-    fn begin_drain(&self, donor: &Class) -> Option<(PageId, u32)> {
+    pub(super) fn begin_drain(&self, donor: &Class) -> Option<Emptying> {
         let mut guard = donor.lock();
         let oldest = guard.next_victim(self.lru.mode())?;
         let large = self.sizes.is_large(self.arena.shape_of(Linked::vouched(oldest, &guard)));
@@ -354,11 +348,11 @@ impl Inner {
         if self.arena.page(page).class() != Some(donor.id) {
             return None;
         }
-        if self.arena.page(page).draining.load(Ordering::Relaxed) {
-            // Begun before, and something was in the way: a chunk that was reserved or pinned then, and is an item now.
-            return Some((page, self.arena.page(page).carved.load(Ordering::Relaxed)));
+        // Or begun before, and something was in the way: a chunk that was reserved or pinned then, and is an item now.
+        if !self.arena.page(page).draining.load(Ordering::Relaxed) {
+            guard.drain(&self.arena, &self.pool, page);
         }
-        Some((page, guard.drain(&self.arena, &self.pool, page)))
+        Some(Emptying::of(donor.id, page))
     }
 
     /// Moves what a chunk of a draining page has of an item, or evicts the item.

@@ -1,18 +1,17 @@
-//! Pages that move to where they help: what the maintainer needs to decide, and what it does.
+//! Pages that move to where they help: what the maintainer needs to decide.
 //!
 //! ```text
 //!   a worker evicts a page's worth in class c ──wants──► maintainer: samples of all classes
 //!                                                             │ automove.rs decides: from, to
-//!                              pool, kept for c ◄──drained──  move_page
+//!                              pool, kept for c ◄──slices──  reassign.rs
 //! ```
 //!
-//! Not here: the decision (`maintain/automove.rs`, a pure function), and emptying a page chunk by chunk (`evict.rs`, `relocate.rs`).
+//! Not here: the decision (`maintain/automove.rs`, a pure function), and the move (`reassign.rs`).
 
 use super::queues::{NEAR_EPOCHS, NEAR_PART};
 use super::sizes::ClassId;
-use super::{Inner, Local, Store};
+use super::{Inner, Store};
 use crate::clock::Now;
-use crate::events::{Event, Kinds};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::Thread;
@@ -110,24 +109,6 @@ impl Store {
             }
         };
         inner.classes.iter().map(|class| sample(class)).collect()
-    }
-
-    /// Empties a page of `from` and gives it to `to`: live items are moved to other chunks of their class, which loses what it
-    /// values least. Whether a page has moved; if not, something in it was held or pinned, and the page follows when that is freed.
-    pub fn move_page(&self, local: &mut Local, from: ClassId, to: ClassId, now: Now) -> bool {
-        let inner = &*self.inner;
-        // There may be one by now that nobody has to give.
-        if inner.class(to).lock().claim_page(&inner.arena, &inner.pool) {
-            return true;
-        }
-        inner.pool.keep_for(Some(to));
-        let drained = inner.drain_page_of(local, inner.class(from), inner.moment(now));
-        let moved = drained && inner.class(to).lock().claim_page(&inner.arena, &inner.pool);
-        inner.pool.keep_for(None);
-        if moved && local.stats.log.wants(Kinds::SYSEVENTS) {
-            local.stats.log.note(Event::SlabMove(from.number(), to.number()));
-        }
-        moved
     }
 }
 

@@ -1,15 +1,19 @@
-//! A page that an operator moves: emptied in slices, by the maintainer, and given to the class it was asked for.
+//! A page that moves, because an operator wants it or because it helps: emptied in slices, by the maintainer, and given to the
+//! class it is for.
 //!
 //! ```text
 //!   class `from`                      pool                    class `to`
-//!   its emptiest page ──slices──► no chunk in use ──kept──► every chunk in its free list, or carved as wanted
+//!   one of its pages ──slices──► no chunk in use ──kept──► every chunk in its free list, or carved as wanted
 //!        │   ▲
 //!        │   └── something in it is reserved or pinned: looked at again a little later
 //!        └── what is live in it is moved to other chunks (`relocate.rs`), if need be of a page that the pool lends, or
 //!            evicted where there is no room
 //! ```
 //!
-//! Not here: which page goes where by itself (`moves.rs`), and who asks (`chores.rs`).
+//! An operator's page is the emptiest one; what is held in it is waited for. One that moves by itself is that of the item to be
+//! evicted next, and is given up if something in it is held: it follows when that is freed.
+//!
+//! Not here: which class gives to which (`maintain/automove.rs`), and how an operator asks (`chores.rs`).
 
 use super::arena::PageId;
 use super::chores::Asked;
@@ -34,6 +38,13 @@ pub(super) struct Emptying {
     rounds: u32,
 }
 
+impl Emptying {
+    /// Nothing of it has been looked at.
+    pub(super) fn of(class: ClassId, page: PageId) -> Self {
+        Self { class, page, next: 0, rounds: 0 }
+    }
+}
+
 /// How far a page is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Emptied {
@@ -49,7 +60,16 @@ pub(super) enum Emptied {
 #[derive(Debug)]
 pub struct PageMove {
     asked: Asked,
+    by: Mover,
     page: Option<Emptying>,
+}
+
+/// Who wants a page to move.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Mover {
+    Operator,
+    /// The class that gets it.
+    Itself,
 }
 
 /// How a step has ended.
@@ -69,20 +89,32 @@ impl Store {
         let mut board = self.inner.chores.board();
         let asked = board.asked.take()?;
         board.moving = true;
-        Some(PageMove { asked, page: None })
+        Some(PageMove { asked, by: Mover::Operator, page: None })
+    }
+
+    /// A page that is to go from one class to another because that helps.
+    #[must_use]
+    pub fn begin_move(&self, from: ClassId, to: ClassId) -> PageMove {
+        PageMove { asked: Asked { from: Some(from), to: Some(to) }, by: Mover::Itself, page: None }
     }
 
     /// Goes on with it, for a bounded time.
-    pub fn step_reassign(&self, local: &mut Local, page_move: &mut PageMove, now: Now) -> Progress {
+    pub fn step_move(&self, local: &mut Local, page_move: &mut PageMove, now: Now) -> Progress {
         let inner = &*self.inner;
         let to = page_move.asked.to;
         if to.is_some() {
             inner.pool.keep_for(to);
         }
-        let step = inner.step_reassign(local, page_move, inner.moment(now));
+        let at = inner.moment(now);
+        let step = match page_move.by {
+            Mover::Operator => inner.step_reassign(local, page_move, at),
+            Mover::Itself => inner.step_automatic(local, page_move, at),
+        };
         if step == Progress::Done {
             inner.pool.keep_for(None);
-            inner.chores.board().moving = false;
+            if page_move.by == Mover::Operator {
+                inner.chores.board().moving = false;
+            }
         }
         step
     }
@@ -126,6 +158,29 @@ impl Inner {
         if spare { Progress::More } else { Progress::Done }
     }
 
+    /// Live items are moved to other chunks of their class, which loses what it values least.
+    fn step_automatic(&self, local: &mut Local, page_move: &mut PageMove, at: Moment) -> Progress {
+        let Asked { from: Some(from), to: Some(to) } = page_move.asked else { return Progress::Done };
+        // There may be one by now that nobody has to give.
+        let mut moved = self.class(to).lock().claim_page(&self.arena, &self.pool);
+        if !moved {
+            let Some(page) = page_move.page.or_else(|| self.begin_drain(self.class(from))) else {
+                return Progress::Done;
+            };
+            let emptied = self.empty_slice(local, page_move.page.insert(page), Terms::HASTE, at);
+            if emptied == Emptied::More {
+                return Progress::More;
+            }
+            // A class that is still carving one takes the next from the pool in its time.
+            moved = self.class(to).lock().claim_page(&self.arena, &self.pool) || emptied == Emptied::Gone;
+        }
+        if moved {
+            local.stats.slabs_moved.add(1);
+            note_move(local, Some(from), Some(to));
+        }
+        Progress::Done
+    }
+
     /// Begins to empty the class's page with the least in it.
     pub(super) fn begin_emptying(&self, class: ClassId) -> Option<Emptying> {
         let (page, entry) = self
@@ -141,7 +196,7 @@ impl Inner {
         if !entry.draining.load(Ordering::Relaxed) {
             guard.drain(&self.arena, &self.pool, page);
         }
-        Some(Emptying { class, page, next: 0, rounds: 0 })
+        Some(Emptying::of(class, page))
     }
 
     /// Looks at the page's next chunks, as many as are looked at while a class is locked.
