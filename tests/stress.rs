@@ -512,7 +512,7 @@ fn night_shift(shared: &Shared<'_>, mut local: Local, mut rng: fastrand::Rng) ->
         let _ = store.ask_reassign(rng.i32(-1..=class_count), rng.i32(0..=class_count));
         moving = moving.or_else(|| store.take_reassign());
         if let Some(page_move) = &mut moving
-            && store.step_reassign(&mut local, page_move, now) == Progress::Done
+            && store.step_move(&mut local, page_move, now) == Progress::Done
         {
             moving = None;
         }
