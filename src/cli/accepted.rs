@@ -30,7 +30,6 @@ const ACCEPTED: &[(&str, Typed, &str)] = &[
     ("read_buf_mem_limit", Typed::Number(0, u64::MAX), "--memory-max bounds what connections hold, with all the rest"),
     ("resp_obj_mem_limit", Typed::Number(0, u64::MAX), "--memory-max bounds what connections hold, with all the rest"),
     ("sock_cookie_id", Typed::Anything, NOT_NEEDED),
-    ("relaxed_privileges", Typed::Anything, NOT_NEEDED),
     ("inline_ascii_resp", Typed::Anything, OBSOLETE),
     ("no_inline_ascii_resp", Typed::Anything, OBSOLETE),
     ("inline_ascii_response", Typed::Anything, OBSOLETE),

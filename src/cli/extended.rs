@@ -62,7 +62,7 @@ pub(super) fn extended(list: &str, settings: &mut Settings, warnings: &mut Vec<S
 }
 
 /// Those that have no value. (`slab_automove` may have one.)
-const SWITCHES: [&str; 14] = [
+const SWITCHES: [&str; 15] = [
     "lru_maintainer",
     "no_lru_maintainer",
     "slab_reassign",
@@ -77,6 +77,7 @@ const SWITCHES: [&str; 14] = [
     "track_sizes",
     "drop_privileges",
     "no_drop_privileges",
+    "relaxed_privileges",
 ];
 
 /// Those of the queues that have a value.

@@ -616,6 +616,7 @@ mod tests {
             ("-l 10.0.0.1 -l 10.0.0.2", "-l 10.0.0.1,10.0.0.2"),
             ("-o hot_lru_pct=10 -o idle_timeout=5", "-o hot_lru_pct=10,idle_timeout=5"),
             ("-o no_lru_crawler=1,modern=1", "-o no_lru_crawler"),
+            ("-o drop_privileges=1,relaxed_privileges=1", "-o drop_privileges,relaxed_privileges"),
             ("-l 10.0.0.1;10.0.0.2,", "-l 10.0.0.1,10.0.0.2"),
             ("-c 5 stray words", "-c 5"),
         ] {
