@@ -94,6 +94,12 @@ impl Clock {
         }
     }
 
+    /// When it was started, in seconds since 1970.
+    #[must_use]
+    pub fn started_unix_secs(&self) -> u64 {
+        self.unix_ms_at_start / 1000
+    }
+
     /// The time now.
     #[must_use]
     pub fn now(&self) -> Now {

@@ -145,6 +145,23 @@ fn metrics_are_in_the_format_and_say_what_happened() {
 }
 
 #[test]
+fn the_time_of_the_start_does_not_move() {
+    let mut settings = settings();
+    settings.metrics = vec!["127.0.0.1:0".parse().unwrap()];
+    let clock = Clock::manual();
+    let running = slabd::server::start(settings, clock.clone()).unwrap();
+    let started: HashSet<String> = (0..11)
+        .map(|_| {
+            clock.advance(100);
+            samples(&running)["slabd_start_time_seconds"].to_string()
+        })
+        .collect();
+    assert_eq!(started.len(), 1, "{started:?}");
+    running.stop();
+    running.join();
+}
+
+#[test]
 fn nothing_else_is_to_be_had_there() {
     let running = start();
     for (request, answer) in [

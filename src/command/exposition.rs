@@ -75,10 +75,9 @@ fn secs(number: u64, per_sec: u64) -> String {
 fn process(page: &mut Page, daemon: &Daemon) {
     page.family("build_info", "gauge", "Which slabd this is; always 1.");
     page.sample("build_info", &[("version", env!("CARGO_PKG_VERSION")), ("protocol_version", VERSION)], 1);
-    let now = daemon.clock.now();
-    let uptime = uptime_secs(now.tick);
-    page.gauge("start_time_seconds", "When the daemon was started, since 1970.", now.unix_secs - u64::from(uptime));
-    page.gauge("uptime_seconds", "How long the daemon has been up.", uptime);
+    let started = daemon.clock.started_unix_secs();
+    page.gauge("start_time_seconds", "When the daemon was started, since 1970.", started);
+    page.gauge("uptime_seconds", "How long the daemon has been up.", uptime_secs(daemon.clock.now().tick));
     let cpu = cpu_times();
     page.family("cpu_seconds_total", "counter", "Processor time used.");
     for (mode, time) in [("user", cpu.user), ("system", cpu.system)] {
