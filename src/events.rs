@@ -364,6 +364,12 @@ pub fn escape(key: &[u8], put: impl FnMut(&[u8])) {
     escape_unless(key, is_plain, put);
 }
 
+/// Whether a text command can have it in a key, and a terminal show it.
+#[must_use]
+pub fn is_speakable(byte: u8) -> bool {
+    byte > b' ' && byte != 0x7f
+}
+
 /// The same of what is not plain.
 pub fn escape_unless(key: &[u8], is_plain: impl Fn(u8) -> bool, mut put: impl FnMut(&[u8])) {
     const HEX: &[u8; 16] = b"0123456789ABCDEF";

@@ -80,7 +80,7 @@ const IMPORTS: &[(&str, &[Target])] = &[
             ("limits", ANY),
         ],
     ),
-    ("proto", &[("command", VOCABULARY), ("events", &["escape", "escape_unless"]), ("limits", ANY)]),
+    ("proto", &[("command", VOCABULARY), ("events", &["escape", "escape_unless", "is_speakable"]), ("limits", ANY)]),
     (
         "command",
         &[

@@ -1,6 +1,7 @@
 //! `stats`: which report is asked for, and those that are about single connections, keys and times.
 
 use super::{Context, DetailCommand, Outcome, Report, StatsTopic, Watching, WireError, report};
+use crate::events::{escape, escape_unless, is_speakable};
 use crate::limits::{HOTKEYS_SAMPLE, REPORTS_LEN_MAX, TURN_COPIED_MAX, TURN_REPORTS_MAX};
 use crate::stats::Switch;
 
@@ -114,22 +115,9 @@ fn prefixes(cx: &Context<'_>) -> Vec<u8> {
     let mut text = Vec::new();
     for row in cx.daemon.stats.prefixes() {
         text.extend_from_slice(b"PREFIX ");
-        text.extend(escaped(&row.prefix, |byte| byte > b' ' && byte != 0x7f));
+        escape_unless(&row.prefix, is_speakable, |part| text.extend_from_slice(part));
         let counts = format!(" get {} hit {} set {} del {}\r\n", row.gets, row.hits, row.sets, row.deletes);
         text.extend_from_slice(counts.as_bytes());
-    }
-    text
-}
-
-/// Bytes as they are, but for those that are not plain, which become `%` and two digits.
-fn escaped(bytes: &[u8], is_plain: impl Fn(u8) -> bool) -> Vec<u8> {
-    let mut text = Vec::with_capacity(bytes.len());
-    for &byte in bytes {
-        if is_plain(byte) {
-            text.push(byte);
-        } else {
-            text.extend_from_slice(format!("%{byte:02X}").as_bytes());
-        }
     }
     text
 }
@@ -167,7 +155,8 @@ fn hotkeys(cx: &Context<'_>) -> Report {
     report.push("hotkeys_samples", hot.samples);
     report.push("hotkeys_per_sec", format!("{:.0}", hot.per_sec));
     for (rank, key) in (1..).zip(&hot.keys) {
-        let name = escaped(&key.key, |byte| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte));
+        let mut name = Vec::new();
+        escape(&key.key, |part| name.extend_from_slice(part));
         report.push(format!("{rank}:key"), String::from_utf8_lossy(&name));
         report.push(format!("{rank}:pct"), format!("{:.2}", key.share * 100.0));
         report.push(format!("{rank}:pct_error"), format!("{:.2}", key.error * 100.0));

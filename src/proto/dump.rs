@@ -10,7 +10,7 @@
 //! cachedump, where memcached does not, escapes only what no text command can name.
 
 use crate::command::{DumpForm, Dumped, Out};
-use crate::events::{escape, escape_unless};
+use crate::events::{escape, escape_unless, is_speakable};
 use crate::limits::KEY_LEN_MAX;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -78,11 +78,6 @@ pub fn listed<O: Out>(dumped: &Dumped<'_>, out: &mut O) {
     named(out, b" [", dumped.value_len as u64);
     named(out, b" b; ", dumped.exptime.unwrap_or(0));
     out.bytes(b" s]\r\n");
-}
-
-/// Whether a text command can have it in a key, and a terminal show it.
-fn is_speakable(byte: u8) -> bool {
-    byte > b' ' && byte != 0x7f
 }
 
 #[cfg(test)]
