@@ -41,6 +41,21 @@ fn version_is_the_one_that_text_tells() {
 }
 
 #[test]
+fn a_key_that_would_split_a_line_is_told_to_meta_commands_in_base64() {
+    let server = Server::start(1);
+    let (mut binary, mut text) = (server.connect(), server.connect());
+    set(&mut binary, b"a\r\nb", b"x");
+    set(&mut binary, b"plain", b"x");
+    text.exchange(b"mg YQ0KYg== b k v\r\nmn\r\n", b"VA 1 kYQ0KYg== b\r\nx\r\nMN\r\n");
+    // As memcached does.
+    text.exchange(b"mg cGxhaW4= b k v\r\nmn\r\n", b"VA 1 kplain\r\nx\r\nMN\r\n");
+    let told = String::from_utf8(text.ask(b"me YQ0KYg== b\r\nmn\r\n", b"MN\r\n")).expect("text");
+    assert!(told.starts_with("ME YQ0KYg== exp=") && told.lines().count() == 2, "{told}");
+    let told = String::from_utf8(text.ask(b"me cGxhaW4= b\r\nmn\r\n", b"MN\r\n")).expect("text");
+    assert!(told.starts_with("ME plain exp="), "{told}");
+}
+
+#[test]
 fn stat_tells_the_rows_that_text_tells_and_ends_with_an_empty_packet() {
     let server = Server::start(1);
     let (mut binary, mut text) = (server.connect(), server.connect());

@@ -24,6 +24,7 @@
 //! | M with more than one letter | the first counts; `M` alone is no mode, which only ms and ma mind |
 //! | key that is no base64 | CLIENT_ERROR error decoding key |
 //! | `k` of an item whose key came in base64 | base64 and ` b`, also when it was vivified or appended to (own: old forgets) |
+//! | `k`, or `me`, with `b`, of an item whose key no line can hold | the same (own: old writes it as it is, and the line splits) |
 //!
 //! A quiet command hides what is expected and nothing else: EN of mg; HD of ms and md; HD and VA of ma, unless it made the item.
 
@@ -32,8 +33,9 @@ use super::text::Line;
 use super::{Request, error_line};
 use crate::command::{
     Command, Direction, Lifetimes, Marks, MetaCommand, MetaCount, MetaDelete, MetaGet, MetaOutcome, MetaShape,
-    MetaView, Opaque, Out, Outcome, Receipt, ReplyShape, Step, StoreRequest, StoreTerms, StoreVerb, View, WireError,
+    MetaView, Opaque, Out, Outcome, Receipt, ReplyShape, Step, StoreRequest, StoreTerms, StoreVerb, WireError,
 };
+use crate::events::is_speakable;
 use crate::limits::{KEY_LEN_MAX, META_FLAGS_MAX, OPAQUE_LEN_MAX, REPLY_HEAD_LEN_MAX};
 use arrayvec::ArrayVec;
 use base64::Engine;
@@ -364,10 +366,10 @@ const TTL: u64 = 8;
 pub fn encode<O: Out>(request: &MetaRequest<'_>, outcome: MetaOutcome<'_>, out: &mut O) {
     let (reply, echo) = (&request.reply, Echo { key: request.key, opaque: request.opaque });
     match outcome {
-        MetaOutcome::Hit(view) => hit(reply, echo.opaque, view, out),
+        MetaOutcome::Hit(view) => hit(reply, &echo, view, out),
         MetaOutcome::Miss if reply.hushed => {}
         MetaOutcome::Miss => status(b"EN", reply, &echo, out),
-        MetaOutcome::Debug(view) => debug_line(&view, out),
+        MetaOutcome::Debug(view) => debug_line(&echo, &view, out),
         MetaOutcome::Done | MetaOutcome::Counted(..) if reply.hushed => {}
         MetaOutcome::Done => status(b"HD", reply, &echo, out),
         MetaOutcome::NotFound => status(b"NF", reply, &echo, out),
@@ -411,7 +413,7 @@ pub fn encode_stored<O: Out>(reply: &MetaShape, echo: Echo<'_>, outcome: &Outcom
 
 /// VA or HD, and all that was asked.
 #[inline]
-fn hit<O: Out>(reply: &MetaShape, opaque: &[u8], view: MetaView<'_>, out: &mut O) {
+fn hit<O: Out>(reply: &MetaShape, echo: &Echo<'_>, view: MetaView<'_>, out: &mut O) {
     let mut head = if view.has_value {
         let mut head = Head::new(b"VA");
         head.number(b" ", view.value_len as u64);
@@ -424,9 +426,9 @@ fn hit<O: Out>(reply: &MetaShape, opaque: &[u8], view: MetaView<'_>, out: &mut O
             CAS => head.number(b" c", view.item.cas),
             FLAGS => head.number(b" f", u64::from(view.item.flags)),
             HIT => head.number(b" h", u64::from(view.is_fetched)),
-            KEY => head.key(item_key(&view.item, view.marks)),
+            KEY => head.key(item_key(echo, &view)),
             LAST => head.number(b" l", u64::from(view.idle_secs)),
-            OPAQUE => head.opaque(opaque),
+            OPAQUE => head.opaque(echo.opaque),
             SIZE => head.number(b" s", view.value_len as u64),
             _ => head.ttl(view.ttl),
         }
@@ -456,8 +458,11 @@ enum KeyText<'a> {
 }
 
 #[inline]
-fn item_key<'a>(item: &View<'a>, marks: Marks) -> KeyText<'a> {
-    if marks.has(Marks::KEY_BASE64) { KeyText::Raw(item.key) } else { KeyText::Plain(item.key) }
+fn item_key<'a>(echo: &Echo<'_>, view: &MetaView<'a>) -> KeyText<'a> {
+    let key = view.item.key;
+    // What came by the binary protocol may hold anything; whoever asks for such a key here has written it in base64.
+    let must_encode = || echo.key.is_base64 && !key.iter().all(|&byte| is_speakable(byte));
+    if view.marks.has(Marks::KEY_BASE64) || must_encode() { KeyText::Raw(key) } else { KeyText::Plain(key) }
 }
 
 /// Two letters, the key and the opaque token.
@@ -493,9 +498,9 @@ fn counted<O: Out>(reply: &MetaShape, echo: &Echo<'_>, number: u64, receipt: Rec
 /// `ME <key> exp=<seconds> la=<seconds> cas=<number> fetch=<yes or no> cls=<class> size=<bytes>`. As in memcached, `exp` counts from
 /// the end of the lifetime, so it is negative, and -1 also says that there is none.
 #[cold]
-fn debug_line<O: Out>(view: &MetaView<'_>, out: &mut O) {
+fn debug_line<O: Out>(echo: &Echo<'_>, view: &MetaView<'_>, out: &mut O) {
     let mut head = Head::new(b"ME");
-    head.bare_key(item_key(&view.item, view.marks));
+    head.bare_key(item_key(echo, view));
     match view.ttl {
         None => head.text(b" exp=-1"),
         Some(0) => head.text(b" exp=0"),
@@ -611,7 +616,7 @@ mod tests {
     use super::super::Parsed;
     use super::super::text::parse;
     use super::*;
-    use crate::command::Value;
+    use crate::command::{Value, View};
 
     fn line(text: &str) -> Line<'_> {
         match parse(text.as_bytes(), &mut 0) {
