@@ -10,8 +10,9 @@ use common::server::settings;
 use slabd::clock::Clock;
 use slabd::server::Running;
 use std::collections::{BTreeMap, HashSet};
-use std::io::{ErrorKind, Read, Write};
-use std::net::TcpStream;
+use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 fn start() -> Running {
@@ -159,6 +160,44 @@ fn the_time_of_the_start_does_not_move() {
     assert_eq!(started.len(), 1, "{started:?}");
     running.stop();
     running.join();
+}
+
+/// What is resident can be asked for only by who has its file open, and a thread under the filter may open none. In a process of its
+/// own: another test of this one would have opened it already.
+#[test]
+fn what_is_resident_is_told_with_and_without_the_filter_of_system_calls() {
+    for filter in ["no_drop_privileges", "drop_privileges"] {
+        let (mut child, addr) = daemon_with_metrics(&["-o", filter, "--memory-max", "100"]);
+        let mut stream = TcpStream::connect(addr).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.write_all(b"GET /metrics HTTP/1.1\r\n\r\n").unwrap();
+        let told = rest(stream);
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let row = told.lines().find_map(|line| line.strip_prefix("slabd_resident_memory_bytes "));
+        let len: u64 = row.unwrap_or_else(|| panic!("{filter}: no such row in {told}")).parse().unwrap();
+        assert!(len > 1 << 20, "{filter}: {len}");
+    }
+}
+
+/// The real daemon, and where it tells its metrics.
+fn daemon_with_metrics(args: &[&str]) -> (Child, SocketAddr) {
+    // The port is free when it is chosen; should somebody have taken it by then, another is.
+    for _ in 0..20 {
+        let addr = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let mut child = Command::new(env!("CARGO_BIN_EXE_slabd"))
+            .args(["-p", "-1", "-l", "127.0.0.1", "--metrics", &addr.to_string()])
+            .args(args)
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        if lines.any(|line| line.unwrap().contains("listening on ")) {
+            return (child, addr);
+        }
+        child.wait().unwrap();
+    }
+    panic!("no port is left alone");
 }
 
 #[test]

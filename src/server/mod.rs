@@ -39,7 +39,7 @@ use crate::stats::{Registry, Switch};
 use crate::store::{Store, StoreConfig};
 use crate::sys::affinity::{self, Core};
 use crate::sys::confine::{Duty, confine};
-use crate::sys::process::Identity;
+use crate::sys::process::{self, Identity};
 use crate::sys::systemd::Inherited;
 use crate::tls::Tls;
 use acceptor::Acceptor;
@@ -145,7 +145,9 @@ impl Bound {
         }
         let daemon = Arc::new(Daemon { store, settings, clock, stats, auth, tls });
 
-        // Whatever can fail is made before the first thread runs.
+        // What only this thread may do, once the others are confined.
+        process::open_resident_len();
+        // What the acceptor and the workers need is made before the first of them runs. What fails later stops those that do (see `Drop`).
         let mut polls = Vec::with_capacity(threads);
         let mut inboxes = Vec::with_capacity(threads);
         for _ in 0..threads {

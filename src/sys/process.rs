@@ -171,13 +171,22 @@ pub fn cpu_times() -> CpuTimes {
         .unwrap_or_default()
 }
 
+/// Opens what [`resident_len`] reads, for good. To be called before there are threads that may not open anything (`confine.rs`): one
+/// of them may be the first to ask.
+pub fn open_resident_len() {
+    statm();
+}
+
+fn statm() -> Option<&'static std::fs::File> {
+    static STATM: std::sync::OnceLock<Option<std::fs::File>> = std::sync::OnceLock::new();
+    STATM.get_or_init(|| std::fs::File::open("/proc/self/statm").ok()).as_ref()
+}
+
 /// Bytes of this process that are resident; none if the system does not say.
 #[must_use]
 pub fn resident_len() -> Option<u64> {
     use std::os::unix::fs::FileExt;
-    // Kept open: asked often, and by threads that may not open anything by then.
-    static STATM: std::sync::OnceLock<Option<std::fs::File>> = std::sync::OnceLock::new();
-    let file = STATM.get_or_init(|| std::fs::File::open("/proc/self/statm").ok()).as_ref()?;
+    let file = statm()?;
     let mut statm = [0; 256];
     let len = file.read_at(&mut statm, 0).ok()?;
     let pages: u64 = std::str::from_utf8(&statm[..len]).ok()?.split_whitespace().nth(1)?.parse().ok()?;
