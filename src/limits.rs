@@ -156,6 +156,16 @@ pub const DIRECT_READ_MIN: usize = 16 << 10;
 /// Bytes of answers a connection may owe before its requests are left unread.
 pub const OUTPUT_LEN_MAX: usize = 256 << 10;
 
+/// Bytes set aside for them: the last answer, or its head if its value is pinned, is finished. What is longer than that is a report.
+pub const OUTBOX_LEN_MAX: usize = OUTPUT_LEN_MAX + PIN_VALUE_MIN + REPLY_HEAD_LEN_MAX;
+
+/// Bytes that a pin takes in an outbox, at most.
+pub const PIN_LEN_MAX: usize = 64;
+
+/// Bytes of memory that an outbox takes, at most, if there is no long report in it: of answers, and of as many pins as they can have.
+pub const OUTBOX_MEMORY_MAX: usize =
+    OUTBOX_LEN_MAX + PIN_LEN_MAX * (OUTPUT_LEN_MAX / PIN_VALUE_MIN + 2).next_power_of_two();
+
 /// Bytes of input one connection may have served in one turn before the others get theirs.
 pub const TURN_INPUT_MAX: usize = 256 << 10;
 
@@ -166,7 +176,8 @@ pub const TURN_OUTPUT_MAX: usize = 4 * TURN_INPUT_MAX;
 /// goes beyond it is finished.
 pub const TURN_COPIED_MAX: usize = 4 << 20;
 
-/// Bytes of answers, of all clients, that have not been taken, beyond which no long report is made. A report has up to 20 MB.
+/// Bytes of long reports, of all clients, that have not been taken, beyond which no more are made. A report has up to 20 MB. They are
+/// told from other answers by what an outbox has beyond [`OUTBOX_MEMORY_MAX`]: those are bounded without this, by `-c`.
 pub const REPORTS_LEN_MAX: u64 = 64 << 20;
 
 /// Answers of `stats` to one connection in one turn: they are put together from all threads' counters.

@@ -180,6 +180,8 @@ counters! {
     response_obj_count: gauge,
     /// Bytes of buffers of those answers.
     response_obj_bytes: gauge,
+    /// What of that only a long report can need.
+    reports_bytes: gauge,
     /// Times that accepting had to stop for a while.
     listen_disabled_num: count,
     /// Microseconds that it has been stopped for.

@@ -9,6 +9,7 @@ use common::client::Client;
 use common::packet::Packet;
 use common::server::Server;
 use common::wire::Wire;
+use slabd::limits::{PREFIXES_MAX, REPORTS_LEN_MAX};
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::net::{TcpStream, UdpSocket};
@@ -288,6 +289,70 @@ fn connections_and_listeners_are_told_by_descriptor_with_what_they_do() {
     secs.sort_unstable();
     assert_eq!(secs, ["0", "5", "5"]);
     drop(idle);
+}
+
+#[test]
+fn many_who_do_not_take_their_answers_keep_nobody_from_reports() {
+    const CLIENTS: usize = 250;
+    let server = Server::start(1);
+    let mut client = server.connect();
+    for key in 0..40 {
+        let request = format!("set k{key} 0 0 14000\r\n{}\r\n", "x".repeat(14_000));
+        client.exchange(request.as_bytes(), b"STORED\r\n");
+    }
+    let keys: String = (0..400).map(|key| format!(" k{}", key % 40)).collect();
+    let silent: Vec<_> = (0..CLIENTS)
+        .map(|_| {
+            let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+            socket.set_recv_buffer_size(2048).unwrap();
+            socket.connect(&server.addr.into()).unwrap();
+            let mut stream = TcpStream::from(socket);
+            stream.write_all(format!("get{keys}\r\n").as_bytes()).unwrap();
+            stream
+        })
+        .collect();
+    until("they are all stuck", || number(&rows(&mut client, "stats"), "response_obj_count") == CLIENTS as u64);
+    let weight = number(&rows(&mut client, "stats"), "response_obj_bytes");
+    // All that the bound on reports allows; and what each owes is not doubled.
+    assert!(weight > REPORTS_LEN_MAX && weight < (CLIENTS * (300 << 10)) as u64, "{weight}");
+    assert!(told(&mut client, "stats conns").len() > CLIENTS);
+    assert_eq!(told(&mut client, "stats sizes"), [("sizes_status".to_owned(), "disabled".to_owned())]);
+    client.exchange(b"stats detail dump\r\n", b"END\r\n");
+    drop(silent);
+    until("they are gone", || number(&rows(&mut client, "stats"), "response_obj_bytes") == 0);
+}
+
+#[test]
+fn who_does_not_take_long_reports_is_made_no_more_of_them_until_they_are_gone() {
+    let server = Server::start(1);
+    let mut client = server.connect();
+    client.exchange(b"stats detail on\r\n", b"OK\r\n");
+    // A byte that is told in three.
+    let long = "\x01".repeat(200);
+    for first in (0..PREFIXES_MAX).step_by(2048) {
+        let keys: String = (first..first + 2048).map(|number| format!(" {long}{number:05}:")).collect();
+        client.exchange(format!("get{keys}\r\n").as_bytes(), b"END\r\n");
+    }
+    let mut silent: Vec<TcpStream> = Vec::new();
+    let refused = b"SERVER_ERROR out of memory writing stats\r\n";
+    loop {
+        assert!(silent.len() < 3, "there is no end of them");
+        let mut stream = TcpStream::connect(server.addr).unwrap();
+        stream.write_all(b"stats detail dump\r\n").unwrap();
+        silent.push(stream);
+        let stuck = silent.len() as u64;
+        until("it is made", || number(&rows(&mut client, "stats"), "response_obj_count") == stuck);
+        if number(&rows(&mut client, "stats"), "response_obj_bytes") > REPORTS_LEN_MAX {
+            break;
+        }
+    }
+    for costly in ["stats conns", "stats sizes", "stats detail dump"] {
+        client.exchange(format!("{costly}\r\n").as_bytes(), refused);
+    }
+    assert!(number(&rows(&mut client, "stats"), "curr_connections") > 0, "short ones are made");
+    drop(silent);
+    until("they are gone", || number(&rows(&mut client, "stats"), "response_obj_count") == 0);
+    assert!(!told(&mut client, "stats conns").is_empty());
 }
 
 #[test]

@@ -618,7 +618,7 @@ pub enum WireError {
 
 /// Where answers go: a connection's outbox, or a `Vec<u8>` in tests. The one trait of the data path.
 pub trait Out {
-    /// Makes sure that `len` more bytes can be added without an allocation. Called before a lock is taken.
+    /// Makes sure that `len` more bytes and one pinned value can be added without an allocation. Called before a lock is taken.
     fn make_room(&mut self, len: usize);
 
     /// Adds bytes.

@@ -12,7 +12,7 @@ pub(super) fn stats(cx: &mut Context<'_>, topic: StatsTopic) -> Outcome<'static>
             return Outcome::Later;
         }
         // Nor are they made for whoever asks and does not read.
-        if cx.daemon.stats.totals().response_obj_bytes > REPORTS_LEN_MAX {
+        if cx.daemon.stats.totals().reports_bytes > REPORTS_LEN_MAX {
             return Outcome::Refused(WireError::OutOfMemoryStats);
         }
     }

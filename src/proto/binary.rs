@@ -356,6 +356,7 @@ pub fn encode<O: Out>(echo: Echo, key: &[u8], outcome: Outcome<'_>, cas: u64, ou
         Outcome::Report(report) | Outcome::Rows(report) => rows(echo, &report, out),
         Outcome::Prefixes(lines) => {
             let name = b"detailed";
+            out.make_room(lines.len() + REPLY_HEAD_LEN_MAX);
             out.bytes(&echo.header(Status::Ok, name.len(), 0, name.len() + lines.len(), 0));
             out.bytes(name);
             out.bytes(&lines);
@@ -425,6 +426,8 @@ fn refused<O: Out>(echo: Echo, error: WireError, out: &mut O) {
 /// One packet for each row, then an empty one.
 #[cold]
 fn rows<O: Out>(echo: Echo, report: &Report, out: &mut O) {
+    let lens = report.rows.iter().map(|(name, value)| name.len() + value.len() + HEADER_LEN);
+    out.make_room(lens.sum::<usize>() + HEADER_LEN);
     for (name, value) in &report.rows {
         out.bytes(&echo.header(Status::Ok, name.len(), 0, name.len() + value.len(), 0));
         out.bytes(name.as_bytes());

@@ -576,6 +576,7 @@ pub fn encode<O: Out>(reply: ReplyShape, outcome: Outcome<'_>, out: &mut O) {
         }
         Outcome::Rows(report) => rows(&report, out),
         Outcome::Prefixes(lines) => {
+            out.make_room(lines.len() + END.len());
             out.bytes(&lines);
             out.bytes(END);
         }
@@ -608,6 +609,8 @@ fn version<O: Out>(out: &mut O) {
 
 #[cold]
 fn rows<O: Out>(report: &Report, out: &mut O) {
+    let lens = report.rows.iter().map(|(name, value)| name.len() + value.len() + b"STAT  \r\n".len());
+    out.make_room(lens.sum::<usize>() + END.len());
     for (name, value) in &report.rows {
         out.bytes(b"STAT ");
         out.bytes(name.as_bytes());

@@ -30,7 +30,9 @@ use super::socket::Socket;
 use crate::clock::Tick;
 use crate::command::{Context, Out};
 use crate::events::{Kinds, Reason};
-use crate::limits::{READ_BUFFER_LEN, ROUND_COST_MIN, TURN_INPUT_MAX, TURN_OUTPUT_MAX, WRITE_AT_ONCE_LEN};
+use crate::limits::{
+    OUTBOX_MEMORY_MAX, READ_BUFFER_LEN, ROUND_COST_MIN, TURN_INPUT_MAX, TURN_OUTPUT_MAX, WRITE_AT_ONCE_LEN,
+};
 use crate::session::{Session, Stop};
 use crate::settings::Protocol;
 use crate::stats::{ConnState, Counter, Served, Tracked};
@@ -164,6 +166,9 @@ impl Conn {
         let (stats, before) = (&desk.stats, self.counted);
         change(&stats.read_buf_bytes, &stats.read_buf_count, before.input, now.input);
         change(&stats.response_obj_bytes, &stats.response_obj_count, before.output, now.output);
+        let of_report = |len: usize| len.saturating_sub(OUTBOX_MEMORY_MAX) as u64;
+        stats.reports_bytes.add(of_report(now.output));
+        stats.reports_bytes.sub(of_report(before.output));
         self.counted = now;
     }
 

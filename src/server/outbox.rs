@@ -9,10 +9,11 @@
 //! Without pins the whole outbox is one plain `write`; with pins it is a vectored one. A write that takes less than it
 //! was given has filled the socket: nothing is tried again until the socket says that it is writable.
 //!
-//! It is *not* bounded here: the session stops at `limits::OUTPUT_LEN_MAX` and the connection is not read meanwhile.
+//! It is *not* bounded here: the session stops at `limits::OUTPUT_LEN_MAX` and the connection is not read meanwhile. But how it grows is:
+//! to no more than `limits::OUTBOX_LEN_MAX`, unless there is a report that is longer.
 
 use crate::command::Out;
-use crate::limits::WRITE_PIECES_MAX;
+use crate::limits::{OUTBOX_LEN_MAX, PIN_LEN_MAX, WRITE_PIECES_MAX};
 use crate::store::{Pinned, Value};
 use arrayvec::ArrayVec;
 use std::collections::VecDeque;
@@ -39,6 +40,8 @@ struct Pin {
     at: usize,
     value: Held,
 }
+
+const _: () = assert!(size_of::<Pin>() <= PIN_LEN_MAX);
 
 /// Something that holds bytes still until they are written.
 #[derive(Debug)]
@@ -176,6 +179,17 @@ impl Outbox {
         assert_eq!(len, 0, "the socket took more than there was");
     }
 
+    /// Has room for `len` more bytes and one more pin.
+    #[cold]
+    fn grow(&mut self, len: usize) {
+        self.pins.reserve(1);
+        let (have, want) = (self.bytes.capacity(), self.bytes.len() + len);
+        if have < want {
+            let goal = if want > OUTBOX_LEN_MAX { want + want / 8 } else { want.max(2 * have).min(OUTBOX_LEN_MAX) };
+            self.bytes.reserve_exact(goal - self.bytes.len());
+        }
+    }
+
     fn hold(&mut self, value: Held) {
         let len = value.len();
         if len > 0 {
@@ -188,7 +202,9 @@ impl Outbox {
 impl Out for Outbox {
     #[inline]
     fn make_room(&mut self, len: usize) {
-        self.bytes.reserve(len);
+        if self.bytes.capacity() - self.bytes.len() < len || self.pins.len() == self.pins.capacity() {
+            self.grow(len);
+        }
     }
 
     #[inline]
@@ -214,6 +230,7 @@ impl Out for Outbox {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::limits::{OUTPUT_LEN_MAX, PIN_VALUE_MIN, REPLY_HEAD_LEN_MAX};
 
     /// Takes at most `room` bytes per call, and blocks on every call after one that it cut short.
     struct Slow {
@@ -315,5 +332,21 @@ mod tests {
         assert_eq!(socket.calls, 1);
         assert_eq!(outbox.write(&mut socket).unwrap(), Written { len: 50, complete: true });
         assert_eq!(socket.calls, 2);
+    }
+
+    #[test]
+    fn room_is_for_bytes_and_a_pin_and_no_larger_than_answers_may_be() {
+        let mut outbox = Outbox::default();
+        let answer = [b'x'; 1000];
+        while outbox.pending_len() < OUTPUT_LEN_MAX {
+            outbox.make_room(PIN_VALUE_MIN + REPLY_HEAD_LEN_MAX);
+            let (bytes, pins) = (outbox.bytes.capacity(), outbox.pins.capacity());
+            Out::bytes(&mut outbox, &answer);
+            outbox.hold(Held::Owned(vec![b'y'; 10]));
+            assert_eq!((outbox.bytes.capacity(), outbox.pins.capacity()), (bytes, pins), "nothing is allocated later");
+        }
+        assert_eq!(outbox.bytes.capacity(), OUTBOX_LEN_MAX);
+        outbox.make_room(20 << 20);
+        assert!(outbox.bytes.capacity() < 24 << 20);
     }
 }
