@@ -16,10 +16,11 @@
 //! Where clients must log in there is no UDP at all, and nothing that concerns the whole daemon is done for a datagram.
 
 use super::inbox::{Inbox, WAKE};
+use super::outbox::Outbox;
 use crate::clock::Tick;
 use crate::command::{Context, Daemon, Out, Value};
 use crate::limits::{
-    UDP_BURST_MAX, UDP_DATAGRAM_LEN, UDP_FACTOR_MAX, UDP_OVERHEAD_LEN, UDP_RATE, UDP_REPLY_LEN_MAX, UDP_SOURCES,
+    OUTPUT_LEN_MAX, UDP_BURST_MAX, UDP_DATAGRAM_LEN, UDP_FACTOR_MAX, UDP_OVERHEAD_LEN, UDP_RATE, UDP_REPLY_LEN_MAX, UDP_SOURCES,
 };
 use crate::pulse::Pulse;
 use crate::session::{Session, Stop};
@@ -147,27 +148,27 @@ pub(crate) fn respond(cx: &mut Context<'_>, datagram: &[u8], reply: &mut Reply) 
     let [id_high, id_low, _, _, count_high, count_low, _, _] = *header;
     if u16::from_be_bytes([count_high, count_low]) > 1 {
         reply.bytes(b"SERVER_ERROR multi-packet request not supported\r\n");
-        return Some([id_high, id_low]);
-    }
-    let mut session = Session::speaking(cx.daemon.settings.protocol);
-    let mut used = 0;
-    loop {
-        let fed = session.feed(cx, &payload[used..], reply);
-        used += fed.used;
-        if fed.stop != Stop::Budget {
-            break;
+    } else {
+        let mut session = Session::speaking(cx.daemon.settings.protocol);
+        let mut used = 0;
+        loop {
+            let fed = session.feed(cx, &payload[used..], reply);
+            used += fed.used;
+            if fed.stop != Stop::Budget {
+                break;
+            }
         }
     }
-    if reply.overflown {
-        reply.clear();
-        reply.bytes(b"SERVER_ERROR out of memory writing response over UDP\r\n");
-    }
+    reply.finish();
     Some([id_high, id_low])
 }
 
 /// An answer under way. What would make it too long is not kept.
 #[derive(Debug, Default)]
 pub(crate) struct Reply {
+    /// What has been said so far. Long values are pinned: it is said under a bucket's lock, which is no place to copy them.
+    said: Outbox,
+    /// All of it, once all is said.
     bytes: Vec<u8>,
     overflown: bool,
 }
@@ -177,10 +178,22 @@ impl Reply {
         self.bytes.clear();
         self.bytes.shrink_to(UDP_DATAGRAM_LEN);
         self.overflown = false;
+        if self.said.capacity() > OUTPUT_LEN_MAX {
+            self.said = Outbox::default();
+        }
+    }
+
+    /// Puts what was said together.
+    fn finish(&mut self) {
+        if self.overflown {
+            self.said = Outbox::default();
+            self.said.bytes(b"SERVER_ERROR out of memory writing response over UDP\r\n");
+        }
+        self.said.write(&mut self.bytes).expect("memory takes what is written to it");
     }
 
     fn has_room_for(&mut self, len: usize) -> bool {
-        self.overflown |= self.bytes.len() + len > UDP_REPLY_LEN_MAX;
+        self.overflown |= self.said.pending_len() + len > UDP_REPLY_LEN_MAX;
         !self.overflown
     }
 }
@@ -188,20 +201,19 @@ impl Reply {
 impl Out for Reply {
     fn make_room(&mut self, len: usize) {
         if self.has_room_for(len) {
-            self.bytes.reserve(len);
+            self.said.make_room(len);
         }
     }
 
     fn bytes(&mut self, bytes: &[u8]) {
         if self.has_room_for(bytes.len()) {
-            self.bytes.extend_from_slice(bytes);
+            self.said.bytes(bytes);
         }
     }
 
     fn value(&mut self, value: Value<'_>) {
-        match value {
-            Value::Borrowed(bytes) => self.bytes(bytes),
-            Value::Pinned(pinned) => pinned.parts().for_each(|part| self.bytes(part)),
+        if self.has_room_for(value.len()) {
+            self.said.value(value);
         }
     }
 
