@@ -1,6 +1,7 @@
-//! Every bound and size of the daemon, in one place, with proofs of how they relate.
+//! Bounds and sizes of the daemon, in one place, with proofs of how they relate.
 //!
-//! A queue, buffer, loop or retry anywhere in slabd takes its bound from here.
+//! What a client can make long, many or slow has its bound here. Numbers that belong to one algorithm, and that no client can move, stand
+//! beside it.
 
 // ---- what the wire allows -------------------------------------------------------------------------------------
 
@@ -12,6 +13,15 @@ pub const LINE_LEN_MAX: usize = 2048;
 
 /// Longest `get`/`gets`/`gat`/`gats` line in bytes: some 4000 keys of the greatest length.
 pub const GET_LINE_LEN_MAX: usize = 1 << 20;
+
+/// Blanks before a get that do not yet make a long line endless.
+pub const BLANKS_BEFORE_GET_MAX: usize = 100;
+
+/// Bytes behind a value: `\r\n`.
+pub const TERMINATOR_LEN: u64 = 2;
+
+/// Longest value that may be announced (memcached's: with its terminator it fits 31 bits). How much is stored is the store's to say.
+pub const VALUE_LEN_MAX: u64 = (1 << 31) - 1 - TERMINATOR_LEN;
 
 /// Longest head of a reply before its value: what `mg` answers with every flag, which is the longest, and room to spare.
 pub const REPLY_HEAD_LEN_MAX: usize = KEY_LEN_MAX + 192;
@@ -257,6 +267,9 @@ pub const DUMP_REST: u32 = 11;
 /// Seconds for which a dump that does not go on keeps others from beginning theirs.
 pub const DUMP_STALL_SECS: u32 = 30;
 
+/// Chunks of a list that `stats cachedump` looks at under one lock.
+pub const CACHEDUMP_SLICE: u32 = 32;
+
 /// Bytes that `stats cachedump` tells, at most (memcached's).
 pub const CACHEDUMP_LEN_MAX: usize = 2 << 20;
 
@@ -355,6 +368,12 @@ pub const CONNS_TOLD_MAX: usize = 4096;
 
 /// Sockets of clients that ask for metrics, at most: the one that has waited longest makes room.
 pub const METRICS_CONNS_MAX: usize = 16;
+
+/// Such sockets that wait to be accepted.
+pub const METRICS_BACKLOG: u32 = 16;
+
+/// Header lines of a request for metrics, at most.
+pub const METRICS_HEADERS_MAX: usize = 64;
 
 /// Bytes of a request for metrics, at most.
 pub const METRICS_REQUEST_LEN_MAX: usize = 8 << 10;

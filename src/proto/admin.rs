@@ -15,6 +15,7 @@
 //! (`slabs`, `lru_crawler`) or ERROR (`cache_memlimit`). `noreply` silences only the two that take it, errors included.
 
 use super::line::{Words, signed, unsigned};
+use super::text::NOREPLY;
 use crate::command::{
     Automove, ClassSet, Command, DetailCommand, DumpForm, Kinds, MaintainCommand, Shutdown, StatsTopic, StreamRequest,
     Watching, WireError,
@@ -22,8 +23,6 @@ use crate::command::{
 
 /// What a line says, and whether nothing is to be answered.
 pub(super) type Read<'a> = (Result<Command<'a>, WireError>, bool);
-
-const NOREPLY: &[u8] = b"noreply";
 
 /// slabs ...
 pub(super) fn slabs<'a>(line: &[u8]) -> Read<'a> {

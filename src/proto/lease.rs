@@ -12,9 +12,9 @@
 
 use super::Request;
 use super::line::{Words, signed, unsigned};
-use super::text::{Line, NOREPLY, TERMINATOR_LEN, VALUE_LEN_MAX, reply_unless, with_key};
+use super::text::{Line, NOREPLY, reply_unless, with_key};
 use crate::command::{Command, Leased, Marks, MetaView, Out, ReplyShape, StoreRequest, StoreVerb, WireError};
-use crate::limits::{KEY_LEN_MAX, LEASE_TAKEN};
+use crate::limits::{KEY_LEN_MAX, LEASE_TAKEN, TERMINATOR_LEN, VALUE_LEN_MAX};
 
 /// `<key>`
 pub(super) fn one_key<'a>(line: &'a [u8], command: impl FnOnce(&'a [u8]) -> Command<'a>) -> Line<'a> {

@@ -36,7 +36,7 @@ use crate::command::{
     MetaView, Opaque, Out, Outcome, Receipt, ReplyShape, Step, StoreRequest, StoreTerms, StoreVerb, WireError,
 };
 use crate::events::is_speakable;
-use crate::limits::{KEY_LEN_MAX, META_FLAGS_MAX, OPAQUE_LEN_MAX, REPLY_HEAD_LEN_MAX};
+use crate::limits::{KEY_LEN_MAX, META_FLAGS_MAX, OPAQUE_LEN_MAX, REPLY_HEAD_LEN_MAX, TERMINATOR_LEN, VALUE_LEN_MAX};
 use arrayvec::ArrayVec;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -173,13 +173,12 @@ pub(super) fn debug(line: &[u8]) -> Line<'_> {
 pub(super) fn store(line: &[u8]) -> Line<'_> {
     let mut words = Words::new(line);
     let (text, Some(len)) = (words.word(), words.word()) else { return refused(WireError::BadCommandLine) };
-    let Some((swallow, value_len)) = unsigned(len).and_then(|len| Some((len.checked_add(2)?, len))) else {
+    let Some((swallow, value_len)) = unsigned(len).and_then(|len| Some((len.checked_add(TERMINATOR_LEN)?, len))) else {
         return Line::RefusedUnknown { error: WireError::BadCommandLine, reply: ReplyShape::default() };
     };
     let refused = |error| Line::RefusedValue { error, reply: ReplyShape::default(), swallow };
-    let (Some(key), Ok(value_len @ ..=VALUE_LEN_MAX)) =
-        (text.filter(|key| key.len() <= KEY_LEN_MAX), usize::try_from(value_len))
-    else {
+    let value_len = usize::try_from(value_len).ok().filter(|_| value_len <= VALUE_LEN_MAX);
+    let (Some(key), Some(value_len)) = (text.filter(|key| key.len() <= KEY_LEN_MAX), value_len) else {
         return refused(WireError::BadCommandLine);
     };
     let mut flags = Flags::none();
@@ -219,9 +218,6 @@ fn key<'a>(words: &mut Words<'a>) -> Option<&'a [u8]> {
 fn refused<'a>(error: WireError) -> Line<'a> {
     Line::One(Request { command: Command::Refused(error), reply: ReplyShape::default() })
 }
-
-/// Longest value that may be announced, as in `text.rs`.
-const VALUE_LEN_MAX: usize = (1 << 31) - 3;
 
 /// All that flags can say.
 #[derive(Debug, Default)]

@@ -49,7 +49,10 @@ use crate::command::{
     Command, Direction, Factor, LruCommand, LruMode, Out, Outcome, ReplyShape, Report, StoreRequest, StoreTerms,
     StoreVerb, View, WireError,
 };
-use crate::limits::{GET_LINE_LEN_MAX, KEY_LEN_MAX, LINE_LEN_MAX, REPLY_HEAD_LEN_MAX};
+use crate::limits::{
+    BLANKS_BEFORE_GET_MAX, GET_LINE_LEN_MAX, KEY_LEN_MAX, LINE_LEN_MAX, REPLY_HEAD_LEN_MAX, TERMINATOR_LEN,
+    VALUE_LEN_MAX,
+};
 
 // ---- asking -----------------------------------------------------------------------------------------------------
 
@@ -533,16 +536,6 @@ pub(super) const NOREPLY: &[u8] = b"noreply";
 /// Most seconds that `lru temp_ttl` takes (31 bits, as in memcached).
 const TEMP_TTL_MAX: u32 = i32::MAX.unsigned_abs();
 
-/// Longest value that may be announced (memcached's: with its terminator it fits 31 bits). How much is stored is the
-/// store's to say.
-pub(super) const VALUE_LEN_MAX: u64 = (1 << 31) - 1 - TERMINATOR_LEN;
-
-/// Bytes behind a value: `\r\n`.
-pub(super) const TERMINATOR_LEN: u64 = 2;
-
-/// Blanks before a get that do not yet make a long line endless.
-const BLANKS_BEFORE_GET_MAX: usize = 100;
-
 // ---- answering --------------------------------------------------------------------------------------------------
 
 /// Answers. A hit takes at most [`REPLY_HEAD_LEN_MAX`] bytes beside its value: with room made for those before, it may
@@ -671,29 +664,6 @@ mod tests {
     use super::*;
     use crate::command::StatsTopic;
     use crate::command::Value;
-
-    struct Answer(Vec<u8>);
-
-    impl Out for Answer {
-        fn make_room(&mut self, len: usize) {
-            self.0.reserve(len);
-        }
-
-        fn bytes(&mut self, bytes: &[u8]) {
-            self.0.extend_from_slice(bytes);
-        }
-
-        fn value(&mut self, value: Value<'_>) {
-            match value {
-                Value::Borrowed(bytes) => self.0.extend_from_slice(bytes),
-                Value::Pinned(pinned) => pinned.parts().for_each(|part| self.0.extend_from_slice(part)),
-            }
-        }
-
-        fn pending_len(&self) -> usize {
-            self.0.len()
-        }
-    }
 
     fn line(input: &[u8]) -> (usize, Line<'_>) {
         match parse(input, &mut 0) {
@@ -1087,9 +1057,9 @@ mod tests {
         ];
         for (reply, outcome, expected) in table {
             let text = format!("{outcome:?}");
-            let mut answer = Answer(Vec::new());
+            let mut answer = Vec::new();
             encode(reply, outcome, &mut answer);
-            assert_eq!(answer.0, expected.as_bytes(), "{text}");
+            assert_eq!(answer, expected.as_bytes(), "{text}");
         }
     }
 }

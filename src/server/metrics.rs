@@ -15,7 +15,7 @@
 use super::inbox::{Inbox, WAKE};
 use crate::command::Daemon;
 use crate::command::exposition::exposition;
-use crate::limits::{METRICS_CONNS_MAX, METRICS_REQUEST_LEN_MAX, METRICS_SECS_MAX};
+use crate::limits::{METRICS_CONNS_MAX, METRICS_HEADERS_MAX, METRICS_REQUEST_LEN_MAX, METRICS_SECS_MAX};
 use crate::pulse::Pulse;
 use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token};
@@ -191,7 +191,7 @@ impl Client {
 
 /// The answer, if the request is complete or cannot become one.
 fn answer_to(request: &[u8], metrics: impl FnOnce() -> String) -> Option<Vec<u8>> {
-    let mut headers = [httparse::EMPTY_HEADER; HEADERS_MAX];
+    let mut headers = [httparse::EMPTY_HEADER; METRICS_HEADERS_MAX];
     let mut parsed = httparse::Request::new(&mut headers);
     let complete = match parsed.parse(request) {
         Ok(status) => status.is_complete(),
@@ -224,9 +224,6 @@ fn answer(status: &str, content_type: &str, body: &str, with_body: bool) -> Vec<
 const TEXT: &str = "text/plain; charset=utf-8";
 
 const METRICS: &str = "text/plain; version=0.0.4; charset=utf-8";
-
-/// Header lines of a request, at most.
-const HEADERS_MAX: usize = 64;
 
 #[cfg(test)]
 mod tests {
@@ -264,7 +261,7 @@ mod tests {
         assert_eq!(says("GET /metrics HTTP/1.1\r\nHost: x\r\n"), None);
         let long = format!("GET /{} HTTP/1.1", "x".repeat(METRICS_REQUEST_LEN_MAX));
         assert!(says(&long).unwrap().starts_with("HTTP/1.1 431"));
-        let many = format!("GET / HTTP/1.1\r\n{}\r\n", "a: b\r\n".repeat(HEADERS_MAX + 1));
+        let many = format!("GET / HTTP/1.1\r\n{}\r\n", "a: b\r\n".repeat(METRICS_HEADERS_MAX + 1));
         assert!(says(&many).unwrap().starts_with("HTTP/1.1 400"));
     }
 }

@@ -11,7 +11,9 @@
 use super::{Session, State, Stop, answer};
 use crate::command::{Context, DumpForm, Out, Outcome, ReplyShape, StreamRequest, WireError, control};
 use crate::events::{Event, Kinds, Watcher};
-use crate::limits::{CACHEDUMP_LEN_MAX, DUMP_BUCKET_LEN, DUMP_LINE_LEN_MAX, DUMP_SLICE, DUMP_SLICE_LEN};
+use crate::limits::{
+    CACHEDUMP_LEN_MAX, CACHEDUMP_SLICE, DUMP_BUCKET_LEN, DUMP_LINE_LEN_MAX, DUMP_SLICE, DUMP_SLICE_LEN,
+};
 use crate::proto::dump;
 use crate::proto::text::encode;
 use crate::store::{Dump, Listing};
@@ -180,10 +182,10 @@ impl Listed {
         let mut len = 0;
         let mut more = true;
         // Few chunks at a time: the class is locked meanwhile, and room for their lines has to be made before.
-        for _ in 0..DUMP_SLICE / LISTED_AT_ONCE {
-            out.make_room(LISTED_AT_ONCE as usize * DUMP_LINE_LEN_MAX);
+        for _ in 0..DUMP_SLICE / CACHEDUMP_SLICE {
+            out.make_room(CACHEDUMP_SLICE as usize * DUMP_LINE_LEN_MAX);
             let (items_left, len_left) = (&mut self.items_left, &mut self.len_left);
-            more = self.listing.step(cx.now, LISTED_AT_ONCE, |dumped| {
+            more = self.listing.step(cx.now, CACHEDUMP_SLICE, |dumped| {
                 if *items_left == 0 || *len_left < DUMP_LINE_LEN_MAX {
                     return false;
                 }
@@ -201,6 +203,3 @@ impl Listed {
         more
     }
 }
-
-/// Chunks of a list looked at under one lock.
-const LISTED_AT_ONCE: u32 = 32;
