@@ -14,7 +14,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 /// Everything an operator can choose. `Default` is what `slabd` without arguments runs with: memcached's defaults, but
-/// for loop-back listeners and a thread per core.
+/// for loop-back listeners, a thread per core, finer classes, eviction by S3-FIFO, and as many requests per turn as `TURN_REQUESTS_MAX`
+/// says.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Settings {
     /// TCP listeners; none if only a unix socket is wanted.

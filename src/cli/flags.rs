@@ -22,7 +22,7 @@ pub(super) struct Flags {
     /// TCP port to listen on; 0 is no TCP, -1 lets the kernel choose
     #[arg(short, long, value_name = "NUM", default_value = "11211", allow_hyphen_values = true)]
     port: String,
-    /// UDP port; 0 is no UDP, -1 lets the kernel choose
+    /// UDP port, but for places of -l that name a port, which is theirs for UDP, too; 0 is no UDP, -1 lets the kernel choose
     #[arg(short = 'U', long, value_name = "NUM", default_value = "0", allow_hyphen_values = true)]
     udp_port: String,
     /// Unix-domain socket to listen on, beside TCP
@@ -77,7 +77,7 @@ pub(super) struct Flags {
     /// Do without CAS numbers
     #[arg(short = 'C', long)]
     disable_cas: bool,
-    /// Refuse to dump items and keys: metadump, mgdump, stats cachedump
+    /// Refuse to dump items and keys: metadump, mgdump, stats cachedump, stats hotkeys
     #[arg(short = 'X', long)]
     disable_dumping: bool,
     /// Refuse to tell clients what happens: watch

@@ -15,8 +15,8 @@
 //! What some rows mean here: `read_buf_count` and `read_buf_bytes` are buffers that connections hold for input not served yet and one scratch
 //! for each worker, `read_buf_bytes_free` what workers keep at hand; `response_obj_count` and `response_obj_bytes` are the answers that
 //! clients have not taken; `reserved_fds` are the descriptors that slabd has asked the system for beyond `-c`, not taken off it;
-//! `listen_disabled_num` counts how often accepting had to stop for want of descriptors or of a worker with room, not refusals at `-c`
-//! (`rejected_connections`); `slab_reassign_*` and `slabs_moved` are of pages that an operator, the automover or a class in need had emptied.
+//! `listen_disabled_num` counts how often accepting had to stop: for want of descriptors or of a worker with room, and, with `-o
+//! no_maxconns_fast`, at `-c`; who is turned away there counts in `rejected_connections`; `slab_reassign_*` and `slabs_moved` are of pages that an operator, the automover or a class in need had emptied.
 
 mod tls;
 

@@ -20,7 +20,8 @@ use super::outbox::Outbox;
 use crate::clock::Tick;
 use crate::command::{Context, Daemon, Out, Value};
 use crate::limits::{
-    OUTPUT_LEN_MAX, UDP_BURST_MAX, UDP_DATAGRAM_LEN, UDP_FACTOR_MAX, UDP_OVERHEAD_LEN, UDP_RATE, UDP_REPLY_LEN_MAX, UDP_SOURCES,
+    OUTPUT_LEN_MAX, UDP_BURST_MAX, UDP_DATAGRAM_LEN, UDP_FACTOR_MAX, UDP_OVERHEAD_LEN, UDP_RATE, UDP_REPLY_LEN_MAX,
+    UDP_SOURCES,
 };
 use crate::pulse::Pulse;
 use crate::session::{Session, Stop};
