@@ -203,9 +203,6 @@ const PROCESS: &[c_long] = &[
     libc::SYS_clone3,
     libc::SYS_set_tid_address,
     libc::SYS_sched_setaffinity,
-    libc::SYS_setpriority,
-    libc::SYS_sched_getparam,
-    libc::SYS_sched_getscheduler,
     libc::SYS_prlimit64,
     libc::SYS_mlockall,
     // And add their own filter.
