@@ -689,7 +689,7 @@ fn a_store_with_room_loses_nothing() {
 #[test]
 fn memcacheds_classes_and_no_cas_change_nothing_else() {
     run("memcached's classes", |config| {
-        config.classes = ClassSizes::by_factor(1.25);
+        config.classes = ClassSizes { factor: Some(1.25), ..ClassSizes::default() };
         config.with_cas = false;
         // Their pages are large, and a store of two of them may have to refuse what needs both.
         config.memory_len = MEMORY_LEN_MIN;
@@ -699,7 +699,10 @@ fn memcacheds_classes_and_no_cas_change_nothing_else() {
 #[test]
 fn pieces_of_four_kilobytes_change_nothing_else() {
     // A head, a piece and the rest are of three classes, and pages have a mebibyte.
-    run("short pieces", |config| (config.classes, config.memory_len) = (ClassSizes::up_to(4 << 10), 16 << 20));
+    run("short pieces", |config| {
+        (config.classes, config.memory_len) =
+            (ClassSizes { chunk_max: Some(4 << 10), ..ClassSizes::default() }, 16 << 20)
+    });
 }
 
 #[test]

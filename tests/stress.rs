@@ -647,8 +647,18 @@ fn threads_that_share_a_store_never_see_what_they_should_not() {
         ("eight pages", base.clone()),
         ("sixteen pages", StoreConfig { memory_len: 16 << 20, ..base.clone() }),
         ("one queue", StoreConfig { lru: LruMode::Flat, ..base.clone() }),
-        ("memcached's classes", StoreConfig { classes: ClassSizes::by_factor(1.25), with_cas: false, ..base.clone() }),
-        ("short pieces", StoreConfig { classes: ClassSizes::up_to(4 << 10), ..base.clone() }),
+        (
+            "memcached's classes",
+            StoreConfig {
+                classes: ClassSizes { factor: Some(1.25), ..ClassSizes::default() },
+                with_cas: false,
+                ..base.clone()
+            },
+        ),
+        (
+            "short pieces",
+            StoreConfig { classes: ClassSizes { chunk_max: Some(4 << 10), ..ClassSizes::default() }, ..base.clone() },
+        ),
         ("no eviction", StoreConfig { evict: false, ..base }),
     ];
     let share = secs / f64::from(u32::try_from(runs.len()).expect("a few"));

@@ -549,7 +549,7 @@ mod tests {
             ("-t 3", Settings { threads: 3, ..base.clone() }),
             ("-R 20", Settings { reqs_per_event: Some(20), ..base.clone() }),
             ("-b 7", Settings { backlog: 7, ..base.clone() }),
-            ("-f 1.07 -n 32", classes(ClassSizes { chunk_min: Some(32), ..ClassSizes::by_factor(1.07) })),
+            ("-f 1.07 -n 32", classes(ClassSizes { factor: Some(1.07), chunk_min: Some(32), ..ClassSizes::default() })),
             ("-I 512k", Settings { item_len_max: 512 << 10, ..base.clone() }),
             ("-I 16m", Settings { item_len_max: 16 << 20, ..base.clone() }),
             ("-C -vv -u root", Settings { with_cas: false, verbosity: 2, user: Some("root".into()), ..base.clone() }),
@@ -576,7 +576,7 @@ mod tests {
                 shift(|background| (background.crawler_sleep_us, background.crawler_tocrawl) = (0, 7)),
             ),
             ("-o slab_sizes=96-200-1001", classes(ClassSizes { listed: vec![96, 200, 1001], ..ClassSizes::default() })),
-            ("-o slab_chunk_max=16", classes(ClassSizes::up_to(16 << 10))),
+            ("-o slab_chunk_max=16", classes(ClassSizes { chunk_max: Some(16 << 10), ..ClassSizes::default() })),
             ("-L -k", Settings { prefault: true, lock_memory: true, ..base.clone() }),
             ("--memory-max 100", Settings { process_len_max: Some(100 << 20), ..base.clone() }),
         ];

@@ -27,18 +27,6 @@ impl ClassSizes {
     /// memcached's `POWER_LARGEST - 1`: as many classes, the largest not counted.
     pub const COUNT_MAX: usize = 62;
 
-    /// memcached's, by a growth factor.
-    #[must_use]
-    pub fn by_factor(factor: f64) -> Self {
-        Self { factor: Some(factor), ..Self::default() }
-    }
-
-    /// memcached's, up to a largest chunk.
-    #[must_use]
-    pub fn up_to(chunk_max: usize) -> Self {
-        Self { chunk_max: Some(chunk_max), ..Self::default() }
-    }
-
     /// Whether they are slabd's own.
     #[must_use]
     pub fn are_own(&self) -> bool {

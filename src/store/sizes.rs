@@ -221,7 +221,7 @@ mod tests {
 
     #[test]
     fn memcacheds_table_has_memcacheds_numbers() {
-        let sizes = Sizes::new(&ClassSizes::by_factor(1.25), true, 1 << 26);
+        let sizes = Sizes::new(&ClassSizes { factor: Some(1.25), ..ClassSizes::default() }, true, 1 << 26);
         let expected = [
             96, 120, 152, 192, 240, 304, 384, 480, 600, 752, 944, 1184, 1480, 1856, 2320, 2904, 3632, 4544, 5680, 7104,
             8880, 11104, 13880, 17352, 21696, 27120, 33904, 42384, 52984, 66232, 82792, 103_496, 129_376, 161_720,
