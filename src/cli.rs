@@ -18,7 +18,7 @@ use crate::clock::Clock;
 use crate::command::Daemon;
 use crate::limits::{DESCRIPTORS_OF_OURS, DESCRIPTORS_PER_THREAD};
 use crate::pulse::Monitor;
-use crate::server::{self, Bound, Running, signals::StopSignals};
+use crate::server::{self, BoundServer, Running, signals::StopSignals};
 use crate::settings::{Settings, UnixSocket};
 use crate::sys::background::{self, Herald, Side};
 use crate::sys::confine::{Duty, confine};
@@ -137,7 +137,7 @@ fn run(settings: Settings, inherited: Vec<Inherited>, herald: Option<Herald>) ->
 }
 
 /// What root is needed for, up to and including being root no more.
-fn prepare(mut settings: Settings, inherited: Vec<Inherited>) -> Result<(Bound, Option<PidFile>), Refusal> {
+fn prepare(mut settings: Settings, inherited: Vec<Inherited>) -> Result<(BoundServer, Option<PidFile>), Refusal> {
     let identity =
         Identity::resolve(settings.user.as_deref()).map_err(|why| (format!("-u/--user: {why}"), EXIT_NO_USER))?;
     let descriptors = settings.conn_limit + DESCRIPTORS_OF_OURS + DESCRIPTORS_PER_THREAD * settings.threads;

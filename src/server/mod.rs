@@ -1,11 +1,11 @@
 //! The edge: the only room that owns sockets and threads.
 //!
 //! ```text
-//!   bind ──► Bound ──start──► Running ──stop──► (draining) ──join──► gone
-//!              │                 │
-//!              │ privileges      │   acceptor ──► inbox ──► worker 0 ─┐
-//!              │ are dropped     │           └──► inbox ──► worker 1 ─┼──► one Daemon (store, settings, clock, stats)
-//!              ▼ here            ▼                   ...              ┘
+//!   bind ──► BoundServer ──start──► Running ──stop──► (draining) ──join──► gone
+//!              │                       │
+//!              │ privileges            │   acceptor ──► inbox ──► worker 0 ─┐
+//!              │ are dropped           │           └──► inbox ──► worker 1 ─┼──► one Daemon (store, settings, clock, stats)
+//!              ▼ here                  ▼                   ...              ┘
 //! ```
 //!
 //! Binding is apart from starting because a daemon gives up its privileges in between; [`start`] does both, which is what
@@ -62,12 +62,12 @@ pub fn start(settings: Settings, clock: Clock) -> io::Result<Running> {
 }
 
 /// Checks the settings, reads the file of users, the certificates and the key, and binds all listeners; nobody is served yet.
-pub fn bind(settings: Settings) -> io::Result<Bound> {
+pub fn bind(settings: Settings) -> io::Result<BoundServer> {
     bind_beside(settings, Vec::new(), None)
 }
 
 /// The same beside listeners that are there already, with a unix socket that is to be somebody else's.
-pub fn bind_beside(settings: Settings, inherited: Vec<Inherited>, owner: Option<&Identity>) -> io::Result<Bound> {
+pub fn bind_beside(settings: Settings, inherited: Vec<Inherited>, owner: Option<&Identity>) -> io::Result<BoundServer> {
     settings.check().map_err(|why| io::Error::new(io::ErrorKind::InvalidInput, why))?;
     let auth = settings.auth_file.as_deref().map(Auth::load).transpose();
     let auth = auth.map_err(|why| io::Error::new(io::ErrorKind::InvalidInput, format!("-Y/--auth-file: {why}")))?;
@@ -77,12 +77,12 @@ pub fn bind_beside(settings: Settings, inherited: Vec<Inherited>, owner: Option<
     listen::bind_all(&settings, owner, &mut listeners)?;
     let udp = listen::bind_udp(&settings)?;
     let metrics = listen::bind_metrics(&settings)?;
-    Ok(Bound { settings, auth, tls, listeners, udp, metrics })
+    Ok(BoundServer { settings, auth, tls, listeners, udp, metrics })
 }
 
 /// A daemon that holds its addresses and does nothing else.
 #[derive(Debug)]
-pub struct Bound {
+pub struct BoundServer {
     settings: Settings,
     auth: Option<Auth>,
     tls: Option<Tls>,
@@ -112,7 +112,7 @@ pub struct Running {
     monitor: Option<Monitor>,
 }
 
-impl Bound {
+impl BoundServer {
     /// What it was bound by.
     #[must_use]
     pub fn settings(&self) -> &Settings {
