@@ -56,14 +56,18 @@ fn event(line: String) -> String {
     words.next().unwrap().to_owned()
 }
 
-/// The descriptor is another on each side, the peer's port another each time; slabd's classes are its own.
+/// The descriptor is another on each side, the peer's port another each time; slabd's classes are its own. What is dead already has for
+/// memcached a negative number of seconds left, in an unsigned word, by how long it has run.
 fn comparable(event: &str) -> String {
     let words = event.split(' ').filter(|word| !["cfd=", "clsid=", "rport="].iter().any(|name| word.starts_with(name)));
-    words.collect::<Vec<_>>().join(" ")
+    let is_past = |word: &str| {
+        word.strip_prefix("ttl=").and_then(|ttl| ttl.parse::<u32>().ok()).is_some_and(|ttl| ttl.cast_signed() < 0)
+    };
+    words.map(|word| if is_past(word) { "ttl=PAST" } else { word }).collect::<Vec<_>>().join(" ")
 }
 
 /// Requests whose lines memcached 1.6.18 has as well, how many lines each has, and the last bytes of its answer.
-const REQUESTS: [(&str, usize, &str); 30] = [
+const REQUESTS: [(&str, usize, &str); 38] = [
     ("get a\r\n", 1, "END\r\n"),
     ("set a 0 0 3\r\nabc\r\n", 2, "STORED\r\n"),
     ("set a 0 1000 3\r\nabc\r\n", 2, "STORED\r\n"),
@@ -94,6 +98,14 @@ const REQUESTS: [(&str, usize, &str); 30] = [
     ("md a\r\n", 1, "\r\n"),
     ("me n\r\n", 1, "\r\n"),
     ("set k\u{1}%\"=z 0 0 0\r\n\r\n", 2, "\r\n"),
+    ("set past 0 -1 1\r\nx\r\n", 2, "\r\n"),
+    ("set older 0 1000000000 1\r\nx\r\n", 2, "\r\n"),
+    ("ms gone 1 T-1\r\nx\r\n", 2, "\r\n"),
+    ("set a 0 50 1\r\nx\r\n", 2, "\r\n"),
+    ("add a 0 70 1\r\nx\r\n", 2, "\r\n"),
+    ("add a 0 -1 1\r\nx\r\n", 2, "\r\n"),
+    ("append zz 0 80 1\r\nx\r\n", 2, "\r\n"),
+    ("cas a 0 -1 1 1\r\nx\r\n", 2, "\r\n"),
 ];
 
 fn told_of_requests(addr: std::net::SocketAddr) -> Vec<String> {
@@ -130,6 +142,29 @@ fn lines_are_those_of_memcached() {
     let theirs = told_of_requests(oracle.addr);
     let [ours, theirs] = [ours, theirs].map(|lines| lines.iter().map(|line| comparable(line)).collect::<Vec<_>>());
     assert_eq!(ours, theirs);
+}
+
+/// Whichever way it comes: with its line, or received by itself.
+#[test]
+fn for_ever_is_told_apart_from_dead_already() {
+    let server = Server::start(1);
+    let mut watcher = Watcher::new(server.connect(), "mutations");
+    let mut client = server.connect();
+    for len in [1, 100_000] {
+        for (exptime, ttl) in [("0", 0), ("-1", u32::MAX), ("1000000000", u32::MAX), ("100", 100)] {
+            for (verb, answer, status) in [("set", "STORED\r\n", "stored"), ("replace", "NOT_STORED\r\n", "not_stored")]
+            {
+                let key = format!("{verb}{len}/{exptime}").replace(['/', '-'], "_");
+                let value = "x".repeat(len);
+                let request = format!("{verb} {key} 0 {exptime} {len}\r\n{value}\r\n");
+                client.exchange(request.as_bytes(), answer.as_bytes());
+                let line = watcher.events(1).remove(0);
+                let words =
+                    [format!("key={key}"), format!("status={status}"), format!("cmd={verb}"), format!("ttl={ttl}")];
+                assert!(line.starts_with(&format!("type=item_store {} clsid=", words.join(" "))), "{line}");
+            }
+        }
+    }
 }
 
 #[test]
