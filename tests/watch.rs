@@ -377,6 +377,58 @@ fn a_watcher_that_stops_reading_loses_lines_and_they_are_counted() {
     }
 }
 
+/// All of it was put into words in one turn, a second's work for the longest logs; and what found no room in lines was lost.
+#[test]
+fn what_a_long_log_holds_is_told_a_part_each_turn_and_the_others_are_served_between() {
+    let server = Server::start_with(|settings| {
+        settings.threads = 1;
+        settings.logs = slabd::events::LogLens { worker: 8 << 20, watcher: 4 << 20 };
+    });
+    let mut watcher = Watcher::new(server.connect(), "fetchers");
+    let mut client = server.connect();
+    let stats = |client: &mut Client| {
+        let stats = String::from_utf8(client.ask(b"stats\r\n", b"END\r\n")).unwrap();
+        ["log_worker_written", "log_worker_dropped", "log_watcher_sent", "log_watcher_skipped"].map(|name| {
+            let value = stats.split(&format!("STAT {name} ")).nth(1).unwrap();
+            value.split('\r').next().unwrap().parse::<u64>().unwrap()
+        })
+    };
+    let gets = "get a-key-that-is-not-there\r\n".repeat(1000);
+    let ends = "END\r\n".repeat(1000);
+    // Until sockets, lines and the log are full.
+    while stats(&mut client)[1] == 0 {
+        client.exchange(gets.as_bytes(), ends.as_bytes());
+    }
+    let [written, dropped, sent_before, _] = stats(&mut client);
+    assert!(written - sent_before > 50_000, "{sent_before} of {written}");
+    let reader = std::thread::spawn(move || {
+        let (mut told, mut missed) = (0, 0);
+        while told < written || missed < dropped {
+            match watcher.lines(1)[0].strip_prefix("skipped=") {
+                Some(count) => missed += count.parse::<u64>().unwrap(),
+                None => told += 1,
+            }
+        }
+        (told, missed)
+    });
+    let (mut steps, mut longest, mut sent) = (0, Duration::ZERO, sent_before);
+    while !reader.is_finished() {
+        let begun = Instant::now();
+        let [_, _, now, skipped] = stats(&mut client);
+        longest = longest.max(begun.elapsed());
+        assert_eq!(skipped, 0, "a watcher that reads misses lines that were noted");
+        steps += u32::from(now != sent);
+        sent = now;
+        // What was lost is told before the next line.
+        client.exchange(b"get a\r\n", b"END\r\n");
+    }
+    println!("{} lines in {steps} steps, another client waited {longest:?} at most", sent - sent_before);
+    assert!(steps > 3, "{steps} steps");
+    let (told, missed) = reader.join().unwrap();
+    let [_, dropped, ..] = stats(&mut client);
+    assert!(told >= written && missed == dropped, "{told} of {written} told, {missed} of {dropped} missed");
+}
+
 #[test]
 fn a_watcher_that_reads_is_not_idle() {
     let server = Server::start_with(|settings| settings.idle_timeout = Some(Duration::from_secs(10)));
