@@ -25,8 +25,8 @@
 //! `get` of a small value in the text protocol, top to bottom (the binary one has `session/binary.rs` and `proto/binary.rs`); read
 //! in this order:
 //!
-//! 1. [`server`], phase *read and serve*: socket → the worker's scratch buffer, opened on the way if there is TLS (`server/tls.rs`). An idle client
-//!    owns no buffer.
+//! 1. [`server`], phase *read and serve* (`server/worker.rs`; `server/conn.rs` and what is below it): socket → the worker's scratch
+//!    buffer, opened on the way if there is TLS (`server/tls.rs`). An idle client owns no buffer.
 //! 2. [`session`]: what the input holds is parsed into a batch (`session/batch.rs`); each key is hashed and its bucket's cache line asked
 //!    for.
 //! 3. [`proto`]: line → [`command::Command`] and [`command::ReplyShape`] (`command/request.rs`, `command/reply.rs`), the key borrowed from
