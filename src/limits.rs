@@ -222,6 +222,13 @@ pub const LOG_KB_MAX: usize = 64 << 10;
 /// Longest entry of a log, in bytes: what is longer is cut.
 pub const LOG_ENTRY_LEN_MAX: usize = 512;
 
+/// Bytes of a log's entries put into words in one turn, about half a millisecond's; the last entry may go beyond it. No more than a log
+/// has by default, so that what they become fits a watcher that reads.
+pub const WATCH_PUMP_LEN: usize = 64 << 10;
+
+/// Bytes of lines handed to a watcher's connection in one turn.
+pub const WATCH_TAKE_LEN: usize = OUTPUT_LEN_MAX;
+
 /// Milliseconds between two looks at what threads have noted for watchers, while they note something.
 pub const WATCH_PUMP_MS: u64 = 1;
 

@@ -172,6 +172,12 @@ impl Reservation {
         self.shape.value_len - self.filled
     }
 
+    /// When the item will be dead.
+    #[must_use]
+    pub fn deadline(&self) -> Deadline {
+        self.deadline
+    }
+
     /// Bytes of the whole value.
     #[must_use]
     pub fn value_len(&self) -> usize {
