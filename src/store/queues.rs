@@ -454,11 +454,11 @@ mod tests {
                 let ghost = probation.evicted(from_main, 1000);
                 probation.returned(ghost, 1000);
             }
-            assert_eq!(probation.target(1000), if from_main { 10 } else { 899 });
+            assert_eq!(probation.target(1000), if from_main { 9 } else { 899 });
             assert_eq!(probation.target(100), if from_main { HOT_MIN } else { 89 });
         }
         let few = [0, 1, 3, 8, 16, 79, 80, 100].map(|items| Probation::default().target(items));
-        assert_eq!(few, [1, 1, 1, 4, 8, 8, 8, 10]);
+        assert_eq!(few, [1, 1, 1, 4, 8, 8, 8, 9]);
     }
 
     #[test]
