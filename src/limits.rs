@@ -182,6 +182,13 @@ pub const ROUND_COST_MIN: usize = 1 << 10;
 /// Unserved input a connection may hold: the longest line, and what was read along with its end.
 pub const PENDING_LEN_MAX: usize = GET_LINE_LEN_MAX + READ_BUFFER_LEN;
 
+/// A buffer of unserved input that is longer than this is charged to what all such buffers may have.
+pub const LONG_INPUT_LEN: usize = 16 << 10;
+
+/// Of the bound on the whole process (`--memory-max`) a part in so many is what all buffers of more than [`LONG_INPUT_LEN`] may have, for
+/// requests that are not complete.
+pub const LONG_INPUT_PARTS: u64 = 16;
+
 /// Unserved input up to this length is copied in front of what is read next; longer input is appended to instead.
 pub const JOIN_LEN_MAX: usize = 2 * LINE_LEN_MAX;
 

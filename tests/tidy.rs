@@ -189,7 +189,7 @@ const CEILINGS: &[(&str, usize)] = &[
     ("server/outbox.rs", 400),
     ("server/idle.rs", 200),
     ("server/desk.rs", 200),
-    ("server/pending.rs", 250),
+    ("server/pending.rs", 320),
     ("server/socket.rs", 150),
     ("server/signals.rs", 150),
     ("session/mod.rs", 850),
