@@ -75,6 +75,9 @@ pub const BUCKET_SLOTS: usize = 8;
 /// Items per bucket at which the index splits one more bucket: 75 % of the slots.
 pub const BUCKET_FILL: usize = 6;
 
+/// Buckets of the index are merged when there are fewer items than a part in so many of those at which they are split.
+pub const MERGE_PARTS: u64 = 2;
+
 /// Buckets the index starts with, as a power of two.
 pub const INDEX_LEVEL_MIN: u32 = 12;
 

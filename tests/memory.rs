@@ -222,6 +222,39 @@ fn without_a_bound_every_get_line_is_heard_out() {
 }
 
 #[test]
+fn the_index_gives_its_memory_back_when_items_have_gone() {
+    let daemon = Daemon::start(&["-m", "256"]);
+    let mut client = daemon.connect();
+    let rows = |client: &mut Client| -> (u64, u64) {
+        client.0.write_all(b"stats\r\n").unwrap();
+        let reader = BufReader::new(client.0.try_clone().unwrap());
+        let rows: Vec<_> = reader.lines().map(Result::unwrap).take_while(|row| row != "END").collect();
+        let row = |name: &str| rows.iter().find_map(|row| row.strip_prefix(name)?.trim().parse().ok()).unwrap();
+        (row("STAT hash_bytes "), row("STAT hash_power_level "))
+    };
+    let least = rows(&mut client);
+    client.fill(0, 1_000_000, 5);
+    let (most, before) = (rows(&mut client), daemon.resident());
+    assert!(most.0 > 10_000_000 && most.1 >= 17, "{most:?}");
+    client.say(b"flush_all\r\n", b"OK\r\n");
+    let deadline = Instant::now() + Duration::from_secs(120);
+    while rows(&mut client) != least {
+        assert!(Instant::now() < deadline, "{:?} of {most:?}", rows(&mut client));
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    // The pages of items stay, for others.
+    daemon.until_resident(before - (most.0 - least.0) * 8 / 10);
+    println!(
+        "{} KB were resident, {} KB are; the index had {} KB",
+        before >> 10,
+        daemon.resident() >> 10,
+        most.0 >> 10
+    );
+    client.fill(0, 200_000, 5);
+    client.say(b"get key199999\r\n", b"VALUE key199999 0 5\r\nxxxxx\r\nEND\r\n");
+}
+
+#[test]
 fn locked_memory_is_what_is_used_and_not_what_might_be() {
     let daemon = Daemon::start(&["-m", "256", "-k", "-u", "root"]);
     let mut client = daemon.connect();
