@@ -145,6 +145,7 @@ impl Table {
 impl<'t> BucketGuard<'t> {
     /// Moves everything to `other`, which takes its overflow buckets from `spare`; ghosts as far as there is room when the items have
     /// their places.
+    #[expect(clippy::needless_pass_by_ref_mut, reason = "exclusive: slots found before are stale after")]
     fn move_all_to<const N: usize>(&mut self, other: &mut BucketGuard<'t>, spare: &mut ArrayVec<u32, N>) {
         let ghosts = self.bucket.take_ghosts();
         for slot in self.slots() {
