@@ -91,8 +91,9 @@ impl Locked {
 /// What becomes of a lock whose page is given back to the system: it is taken by a try, zero all at once, and its sleepers are woken.
 fn give_back(word: &AtomicU32) {
     if word::try_lock(word) {
-        // The system's doing, which takes the page from all processors.
-        word.store(0, Ordering::Release);
+        // The system's doing, which takes the page from all processors. Whatever it was: the checker would let a plain store come between
+        // what somebody's exchange reads and what it writes.
+        word.swap(0, Ordering::Release);
         word::wiped(word);
     }
 }
