@@ -96,6 +96,8 @@ pub enum WireError {
     OutOfMemoryIncr,
     /// Answers that clients have not taken leave no room for a long one.
     OutOfMemoryStats,
+    /// What others have sent of long requests leaves no room for another.
+    OutOfMemoryReading,
     /// Not logged in yet.
     Unauthenticated,
     /// The password is not the user's, or there is no such user.

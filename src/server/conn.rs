@@ -130,6 +130,7 @@ impl Conn {
 
     /// To be called before it is dropped: nothing tells of it any more.
     pub(super) fn forget(&mut self, desk: &Desk) {
+        self.pending.settle(&desk.spares);
         self.account.close(desk);
     }
 

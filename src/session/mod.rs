@@ -140,6 +140,11 @@ impl Session {
         Self { state: State::Greeting(protocol), scanned: 0, admitted: false }
     }
 
+    /// Tells a client that the beginning of its request cannot be kept; it is to be closed then.
+    pub fn refuse_input<O: Out>(out: &mut O) {
+        answer(ReplyShape::default(), WireError::OutOfMemoryReading, out);
+    }
+
     /// Serves what `input` holds, as far as it is complete, appending answers to `out`.
     pub fn feed<O: Out>(&mut self, cx: &mut Context<'_>, input: &[u8], out: &mut O) -> Fed {
         cx.daemon.store.begin_turn(cx.local, cx.now);

@@ -7,10 +7,11 @@
 //! ```
 
 use super::super::desk::Desk;
+use super::super::pending::Unkept;
 use super::Conn;
 use crate::command::Context;
 use crate::limits::READ_BUFFER_LEN;
-use crate::session::Stop;
+use crate::session::{Session, Stop};
 use std::io;
 
 impl Conn {
@@ -22,7 +23,7 @@ impl Conn {
         self.note_stop(fed.stop);
         self.pending.consume(fed.used, &mut desk.spares);
         if !self.again {
-            self.pending.compact();
+            self.pending.compact(&mut desk.spares);
         }
         fed.stop
     }
@@ -49,18 +50,30 @@ impl Conn {
         }
         let input = &desk.scratch[..joined + len];
         if joined == 0 && !self.pending.is_empty() {
-            if self.pending.append(input) {
-                return Ok((len, self.feed_pending(desk)));
-            }
-            log::debug!("connection closed: a request longer than any may be");
-            return Ok((len, Stop::Abort));
+            return Ok(match self.pending.append(input, &mut desk.spares) {
+                Ok(()) => (len, self.feed_pending(desk)),
+                Err(why) => (len, self.refuse(desk, why)),
+            });
         }
         let out = self.out.get_or_insert_with(|| desk.spares.take_outbox());
         let mut cx = Context { daemon: &desk.daemon, local: &mut desk.local, now: desk.now, admin: true };
         let fed = self.session.feed(&mut cx, input, &mut **out);
         self.note_stop(fed.stop);
-        self.pending.keep(input, joined, fed.used, &mut desk.spares);
-        Ok((len, fed.stop))
+        match self.pending.keep(input, joined, fed.used, fed.stop != Stop::Input, &mut desk.spares) {
+            Ok(()) => Ok((len, fed.stop)),
+            Err(why) => Ok((len, self.refuse(desk, why))),
+        }
+    }
+
+    /// A request that is not complete cannot be kept.
+    fn refuse(&mut self, desk: &mut Desk, why: Unkept) -> Stop {
+        if why == Unkept::NoRoom {
+            desk.stats.read_buf_oom.add(1);
+            let out = self.out.get_or_insert_with(|| desk.spares.take_outbox());
+            Session::refuse_input(&mut **out);
+        }
+        log::debug!("connection closed: the beginning of a request cannot be kept: {why:?}");
+        Stop::Abort
     }
 
     /// Accounts for a read of `len` bytes where `room` were wanted; says to close at the end of input.
