@@ -114,7 +114,7 @@ fn run(settings: Settings, inherited: Vec<Inherited>, herald: Option<Herald>) ->
     if let Some(path) = std::env::var_os(PORT_FILE) {
         write_ports(Path::new(&path), &running).map_err(|why| os(&format!("{PORT_FILE}: {why}")))?;
     }
-    let status = loud_line(&running.daemon().settings, running.local_addrs());
+    let status = loud_line(&running.daemon().settings, running.local_addrs(), running.udp_addrs());
     log::notice(&status);
     if let Some(herald) = herald {
         herald.ready(keeps_output).map_err(|error| os(&process::reason(&error)))?;
@@ -256,19 +256,21 @@ fn refuse(why: &str, code: u8) -> ExitCode {
 }
 
 /// What is always said, so that nobody wonders where the daemon is, how large, and who can reach it.
-fn loud_line(settings: &Settings, addrs: &[SocketAddr]) -> String {
+fn loud_line(settings: &Settings, tcp: &[SocketAddr], udp: &[SocketAddr]) -> String {
     let mut line = format!("slabd {}: listening on ", env!("CARGO_PKG_VERSION"));
-    let places = addrs.iter().map(ToString::to_string);
+    let places = tcp.iter().map(ToString::to_string);
     let places = places.chain(settings.unix_socket.iter().map(|unix| unix.path.display().to_string()));
+    let places = places.chain(udp.iter().map(|addr| format!("udp:{addr}")));
     line.push_str(&places.collect::<Vec<_>>().join(", "));
     let threads = settings.threads;
     let plural = if threads == 1 { "" } else { "s" };
     let memory_mb = settings.memory_len >> 20;
     // Writing to a string does not fail.
     let _ = write!(line, "; {memory_mb} MB for items; {threads} worker thread{plural}; ");
-    line.push_str(if addrs.is_empty() {
+    let mut addrs = tcp.iter().chain(udp).peekable();
+    line.push_str(if addrs.peek().is_none() {
         "no TCP"
-    } else if addrs.iter().all(|addr| addr.ip().is_loopback()) {
+    } else if addrs.all(|addr| addr.ip().is_loopback()) {
         "loopback only, -l 0.0.0.0 serves the network"
     } else {
         "open to the network"
@@ -303,10 +305,14 @@ mod tests {
     fn the_loud_line_says_where_how_much_and_who_can_reach_it() {
         let settings = Settings { threads: 2, ..Settings::default() };
         assert_eq!(
-            loud_line(&settings, &settings.listen),
+            loud_line(&settings, &settings.listen, &[]),
             "slabd 0.1.0: listening on 127.0.0.1:11211, [::1]:11211; 64 MB for items; 2 worker threads; loopback only, \
              -l 0.0.0.0 serves the network"
         );
-        assert!(loud_line(&settings, &["10.1.2.3:1".parse().unwrap()]).ends_with("open to the network"));
+        let [near, far] = ["127.0.0.1:1", "10.1.2.3:1"].map(|addr| [addr.parse().unwrap()]);
+        assert!(loud_line(&settings, &far, &[]).ends_with("open to the network"));
+        assert!(loud_line(&settings, &near, &far).ends_with("open to the network"));
+        assert!(loud_line(&settings, &[], &near).contains("listening on udp:127.0.0.1:1; "));
+        assert!(loud_line(&settings, &[], &[]).ends_with("no TCP"));
     }
 }

@@ -153,7 +153,7 @@ pub struct About {
     pub class: u8,
     /// Bytes of its value.
     pub value_len: usize,
-    /// Seconds it has left: none is for ever.
+    /// Seconds it has left: none is for ever, and 0 that it is dead already.
     pub ttl: Option<u32>,
 }
 
@@ -324,7 +324,11 @@ impl<'a> Entry<'a> {
             }
             STORE => {
                 key(line, "item_store");
-                let ttl = self.ttl.saturating_sub(1);
+                let ttl = match self.ttl {
+                    0 => 0,
+                    1 => TTL_PAST,
+                    ttl => ttl - 1,
+                };
                 let (status, verb) = (status(), verb());
                 write!(line, " status={status} cmd={verb} ttl={ttl} clsid={class} cfd={client} size={value_len}")
             }
@@ -353,6 +357,10 @@ impl<'a> Entry<'a> {
         line.push(b'\n');
     }
 }
+
+/// What an item that is dead already has left. In memcached it is a negative number of seconds in an unsigned word of 32 bits, how negative
+/// depends on how long the daemon has run; this is the last of them. 0 is for ever there.
+const TTL_PAST: u64 = u32::MAX as u64;
 
 fn name_of<T>(all: &[(T, &'static str)], place: u8) -> &'static str {
     all.get(usize::from(place)).map_or("unknown", |(_, name)| name)

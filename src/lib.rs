@@ -25,10 +25,12 @@
 //! `get` of a small value in the text protocol, top to bottom (the binary one has `session/binary.rs` and `proto/binary.rs`); read
 //! in this order:
 //!
-//! 1. [`server`], phase *read and serve*: socket → the worker's scratch buffer, opened on the way if there is TLS (`server/tls.rs`). An idle client
-//!    owns no buffer.
-//! 2. [`session`]: what the input holds is parsed into a batch; each key is hashed and its bucket's cache line asked for.
-//! 3. [`proto`]: line → [`command::Command`] and [`command::ReplyShape`], the key borrowed from the input.
+//! 1. [`server`], phase *read and serve* (`server/worker.rs`; `server/conn.rs` and what is below it): socket → the worker's scratch
+//!    buffer, opened on the way if there is TLS (`server/tls.rs`). An idle client owns no buffer.
+//! 2. [`session`]: what the input holds is parsed into a batch (`session/batch.rs`); each key is hashed and its bucket's cache line asked
+//!    for.
+//! 3. [`proto`]: line → [`command::Command`] and [`command::ReplyShape`] (`command/request.rs`, `command/reply.rs`), the key borrowed from
+//!    the input.
 //! 4. [`command::execute`]: the one executor of all protocols; asks the store.
 //! 5. [`store`]: bucket's lock → tag → item → dead? → its use is noted → a view of it.
 //! 6. [`proto`] again: the answer's bytes are appended to the outbox while the bucket is locked; long values are pinned instead.

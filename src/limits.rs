@@ -85,6 +85,9 @@ pub const BUCKET_SLOTS: usize = 8;
 /// Items per bucket at which the index splits one more bucket: 75 % of the slots.
 pub const BUCKET_FILL: usize = 6;
 
+/// Buckets of the index are merged when there are fewer items than a part in so many of those at which they are split.
+pub const MERGE_PARTS: u64 = 2;
+
 /// Buckets the index starts with, as a power of two.
 pub const INDEX_LEVEL_MIN: u32 = 12;
 
@@ -203,6 +206,13 @@ pub const ROUND_COST_MIN: usize = 1 << 10;
 /// Unserved input a connection may hold: the longest line, and what was read along with its end.
 pub const PENDING_LEN_MAX: usize = GET_LINE_LEN_MAX + READ_BUFFER_LEN;
 
+/// A buffer of unserved input that is longer than this is charged to what all such buffers may have.
+pub const LONG_INPUT_LEN: usize = 16 << 10;
+
+/// Of the bound on the whole process (`--memory-max`) a part in so many is what all buffers of more than [`LONG_INPUT_LEN`] may have, for
+/// requests that are not complete.
+pub const LONG_INPUT_PARTS: u64 = 16;
+
 /// Unserved input up to this length is copied in front of what is read next; longer input is appended to instead.
 pub const JOIN_LEN_MAX: usize = 2 * LINE_LEN_MAX;
 
@@ -242,6 +252,13 @@ pub const LOG_KB_MAX: usize = 64 << 10;
 
 /// Longest entry of a log, in bytes: what is longer is cut.
 pub const LOG_ENTRY_LEN_MAX: usize = 512;
+
+/// Bytes of a log's entries put into words in one turn, about half a millisecond's; the last entry may go beyond it. No more than a log
+/// has by default, so that what they become fits a watcher that reads.
+pub const WATCH_PUMP_LEN: usize = 64 << 10;
+
+/// Bytes of lines handed to a watcher's connection in one turn.
+pub const WATCH_TAKE_LEN: usize = OUTPUT_LEN_MAX;
 
 /// Milliseconds between two looks at what threads have noted for watchers, while they note something.
 pub const WATCH_PUMP_MS: u64 = 1;

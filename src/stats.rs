@@ -176,6 +176,8 @@ counters! {
     read_buf_bytes: gauge,
     /// Bytes of spare ones.
     read_buf_bytes_free: gauge,
+    /// Connections closed because the beginning of a long request could not be kept.
+    read_buf_oom: count,
     /// Connections that have not taken their answers.
     response_obj_count: gauge,
     /// Bytes of buffers of those answers.

@@ -121,6 +121,29 @@ fn the_first_line_says_where_how_much_and_who_can_reach_it() {
 }
 
 #[test]
+fn the_first_line_names_udp_too_be_it_all_there_is_or_not() {
+    let said = |args: &[&str]| {
+        let mut child = slabd(args).spawn().unwrap();
+        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines().map(Result::unwrap);
+        let line = lines.find(|line| line.contains("listening on ")).unwrap();
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let (places, rest) = line.split_once("listening on ").unwrap().1.split_once("; ").unwrap();
+        let places: Vec<String> = places.split(", ").map(str::to_owned).collect();
+        (places, rest.to_owned())
+    };
+    let (places, rest) = said(&["-p", "0", "-U", "-1", "-l", "127.0.0.1", "-m", "16", "-t", "1"]);
+    let addr: SocketAddr = places[0].strip_prefix("udp:").unwrap().parse().unwrap();
+    assert!(places.len() == 1 && addr.ip().is_loopback() && addr.port() > 0, "{places:?}");
+    assert_eq!(rest, "16 MB for items; 1 worker thread; loopback only, -l 0.0.0.0 serves the network");
+    let (places, _) = said(&["-p", "-1", "-U", "-1", "-l", "127.0.0.1"]);
+    assert!(
+        places.len() == 2 && places[0].parse::<SocketAddr>().is_ok() && places[1].starts_with("udp:"),
+        "{places:?}"
+    );
+}
+
+#[test]
 fn a_taken_address_is_said_and_exits() {
     let daemon = Daemon::start(&[]);
     let addr = daemon.addr.to_string();

@@ -152,6 +152,108 @@ fn the_whole_process_stays_within_its_bound_whatever_it_is_full_of() {
     }
 }
 
+/// Connections send that much of a get line and do not end it; what they were answered, and what was resident at most.
+fn half_a_line_each(daemon: &Daemon, connections: usize, len: usize) -> (Vec<Client>, Vec<usize>, u64) {
+    slabd::sys::process::allow_descriptors(connections as u64 + 200).unwrap();
+    let mut line = b"get ".to_vec();
+    while line.len() < len {
+        line.extend(b"a key that is not there ");
+    }
+    let mut clients: Vec<Client> = (0..connections).map(|_| daemon.connect()).collect();
+    let mut refused = Vec::new();
+    for (n, client) in clients.iter_mut().enumerate() {
+        // Once it has been refused it may be closed while it sends.
+        let sent = client.0.write_all(&line[..len]);
+        client.0.set_read_timeout(Some(Duration::from_millis(500))).unwrap();
+        let mut answer = Vec::new();
+        let ended = client.0.read_to_end(&mut answer);
+        if !answer.is_empty() {
+            assert_eq!(String::from_utf8_lossy(&answer), "SERVER_ERROR out of memory reading request\r\n");
+            refused.push(n);
+        } else {
+            assert!(sent.is_ok() && ended.is_err(), "it waits for the rest");
+        }
+    }
+    (clients, refused, daemon.memory("VmHWM"))
+}
+
+#[test]
+fn get_lines_that_do_not_end_stay_within_their_part_of_the_bound() {
+    const CONNECTIONS: usize = 500;
+    let daemon = Daemon::start(&["-m", "1024", "--memory-max", "96", "-c", "1000"]);
+    let mut client = daemon.connect();
+    client.fill(0, 50_000, 3000);
+    let (mut clients, refused, most) = half_a_line_each(&daemon, CONNECTIONS, 1_000_000);
+    println!("at most {} KB were resident, {} of {CONNECTIONS} were refused", most >> 10, refused.len());
+    assert!(most < 101 * MB, "{} MB", most / MB);
+    assert!((CONNECTIONS - 6..CONNECTIONS).contains(&refused.len()), "{}", refused.len());
+    // Nobody else was: who had begun before is served when the line ends, and so is who asks for less.
+    client.fill(0, 1000, 3000);
+    let first = (0..CONNECTIONS).find(|n| !refused.contains(n)).unwrap();
+    clients[first].0.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+    clients[first].say(b"\r\n", b"END\r\n");
+    let mut short = daemon.connect();
+    let line = format!("get {}\r\n", "k ".repeat(6000));
+    short.0.write_all(&line.as_bytes()[..11_000]).unwrap();
+    short.0.write_all(&line.as_bytes()[11_000..]).unwrap();
+    short.say(b"", b"END\r\n");
+    // When they have gone, there is room again.
+    drop(clients);
+    std::thread::sleep(Duration::from_millis(100));
+    let (mut clients, refused, _) = half_a_line_each(&daemon, 5, 1_000_000);
+    assert_eq!(refused, []);
+    clients[4].0.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+    clients[4].say(b"\r\n", b"END\r\n");
+    client.0.write_all(b"stats\r\n").unwrap();
+    let mut rows = BufReader::new(client.0.try_clone().unwrap()).lines().map(Result::unwrap);
+    let oom: usize = rows.find_map(|row| row.strip_prefix("STAT read_buf_oom ")?.parse().ok()).unwrap();
+    assert!(oom >= CONNECTIONS - 6, "{oom}");
+}
+
+#[test]
+fn without_a_bound_every_get_line_is_heard_out() {
+    let daemon = Daemon::start(&["-m", "64"]);
+    let (clients, refused, _) = half_a_line_each(&daemon, 10, 1_000_000);
+    assert_eq!(refused, []);
+    for mut client in clients {
+        client.0.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+        client.say(b"\r\n", b"END\r\n");
+    }
+}
+
+#[test]
+fn the_index_gives_its_memory_back_when_items_have_gone() {
+    let daemon = Daemon::start(&["-m", "256"]);
+    let mut client = daemon.connect();
+    let rows = |client: &mut Client| -> (u64, u64) {
+        client.0.write_all(b"stats\r\n").unwrap();
+        let reader = BufReader::new(client.0.try_clone().unwrap());
+        let rows: Vec<_> = reader.lines().map(Result::unwrap).take_while(|row| row != "END").collect();
+        let row = |name: &str| rows.iter().find_map(|row| row.strip_prefix(name)?.trim().parse().ok()).unwrap();
+        (row("STAT hash_bytes "), row("STAT hash_power_level "))
+    };
+    let least = rows(&mut client);
+    client.fill(0, 1_000_000, 5);
+    let (most, before) = (rows(&mut client), daemon.resident());
+    assert!(most.0 > 10_000_000 && most.1 >= 17, "{most:?}");
+    client.say(b"flush_all\r\n", b"OK\r\n");
+    let deadline = Instant::now() + Duration::from_secs(120);
+    while rows(&mut client) != least {
+        assert!(Instant::now() < deadline, "{:?} of {most:?}", rows(&mut client));
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    // The pages of items stay, for others.
+    daemon.until_resident(before - (most.0 - least.0) * 8 / 10);
+    println!(
+        "{} KB were resident, {} KB are; the index had {} KB",
+        before >> 10,
+        daemon.resident() >> 10,
+        most.0 >> 10
+    );
+    client.fill(0, 200_000, 5);
+    client.say(b"get key199999\r\n", b"VALUE key199999 0 5\r\nxxxxx\r\nEND\r\n");
+}
+
 #[test]
 fn locked_memory_is_what_is_used_and_not_what_might_be() {
     let daemon = Daemon::start(&["-m", "256", "-k", "-u", "root"]);

@@ -54,6 +54,16 @@ struct Model {
     with_cas: bool,
     /// Now and then the queues get other rules.
     modes_change: bool,
+    /// Items that come and go beside the twin's, if they do.
+    crowd: Option<Crowd>,
+}
+
+/// Keys from the first to the last that is there: they come in their order, and go in the reverse one.
+#[derive(Default)]
+struct Crowd {
+    count: u32,
+    /// So many more come, or fewer.
+    aim: u32,
 }
 
 impl Model {
@@ -75,7 +85,37 @@ impl Model {
             refused: 0,
             with_cas: config.with_cas,
             modes_change: false,
+            crowd: None,
         }
+    }
+
+    /// More of the crowd, or less of it, and the index follows: there are more items than it has buckets for at first, or next to none.
+    fn surge(&mut self) {
+        let Some(mut crowd) = self.crowd.take() else { return };
+        if crowd.count == crowd.aim {
+            crowd.aim = if crowd.count > 1000 { self.rng.u32(..1000) } else { self.rng.u32(20_000..60_000) };
+        }
+        for _ in 0..30 {
+            let (now, which, comes) = (self.now(), self.rng.usize(0..3), crowd.count < crowd.aim);
+            if crowd.count == crowd.aim {
+                break;
+            }
+            let key = format!("crowd{}", if comes { crowd.count } else { crowd.count - 1 });
+            let key_hash = (self.store.hash(key.as_bytes()), key.as_bytes());
+            if comes {
+                let draft = Draft::new(key_hash, 0, Deadline::NEVER);
+                let stored = self.store.put(&mut self.locals[which], draft, Condition::Always, b"", now);
+                assert_eq!(stored, Ok(Stored::Stored));
+                crowd.count += 1;
+            } else {
+                assert!(self.store.delete(&mut self.locals[which], key_hash, now), "{key} is lost");
+                crowd.count -= 1;
+            }
+        }
+        for _ in 0..self.rng.u8(..20) {
+            let _ = self.store.step_index();
+        }
+        self.crowd = Some(crowd);
     }
 
     fn change_mode(&mut self) {
@@ -541,6 +581,7 @@ impl Model {
         if self.modes_change && self.rng.u8(..) == 0 {
             self.change_mode();
         }
+        self.surge();
         let key = self.key();
         match self.rng.u8(..) {
             0..=39 => self.check(&key),
@@ -580,6 +621,7 @@ impl Model {
                 self.store.flush_all(self.now(), Deadline::NEVER);
                 self.twin.clear();
                 self.leases.clear();
+                self.crowd = self.crowd.take().map(|_| Crowd::default());
             }
             _ => {
                 let reservation = self.store.reserve(
@@ -613,10 +655,10 @@ fn env(name: &str, default: u64) -> u64 {
 }
 
 fn run(name: &str, change: impl Fn(&mut StoreConfig)) {
-    run_with(name, change, false);
+    run_models(name, change, |_| {});
 }
 
-fn run_with(name: &str, change: impl Fn(&mut StoreConfig), modes_change: bool) {
+fn run_models(name: &str, change: impl Fn(&mut StoreConfig), adapt: impl Fn(&mut Model)) {
     let seeds = match std::env::var("SLABD_SEED") {
         Ok(seed) => {
             let seed = seed.parse().expect("SLABD_SEED is a number");
@@ -639,13 +681,18 @@ fn run_with(name: &str, change: impl Fn(&mut StoreConfig), modes_change: bool) {
         change(&mut config);
         config.memory_len = config.memory_len.max((2 + seed % 5 * 2) << 20);
         let mut model = Model::new(&config, seed);
-        model.modes_change = modes_change;
+        adapt(&mut model);
+        let (mut least, mut most) = (u64::MAX, 0);
         for _ in 0..env("SLABD_MODEL_STEPS", 20_000) / 1000 {
             for _ in 0..1000 {
                 model.step();
             }
             model.audit();
+            let index_len = model.store.footprint().index_len;
+            (least, most) = (least.min(index_len), most.max(index_len));
         }
+        let steps = env("SLABD_MODEL_STEPS", 20_000);
+        assert!(model.crowd.is_none() || steps < 20_000 || most > 3 * least / 2, "the index from {least} to {most}");
         model.pins.clear();
         model.locals.drain(1..);
         model.audit();
@@ -665,7 +712,7 @@ fn a_store_with_segments_agrees_with_its_twin_while_memory_is_short() {
 
 #[test]
 fn a_store_whose_mode_and_tuning_change_all_the_time_agrees_with_its_twin() {
-    run_with("changing modes", |_| {}, true);
+    run_models("changing modes", |_| {}, |model| model.modes_change = true);
 }
 
 #[test]
@@ -684,6 +731,12 @@ fn a_store_with_room_loses_nothing() {
         config.memory_len = 1 << 30;
         config.evict = false;
     });
+}
+
+#[test]
+fn a_store_whose_index_grows_and_shrinks_loses_nothing() {
+    let config = |config: &mut StoreConfig| (config.memory_len, config.evict) = (1 << 30, false);
+    run_models("crowd", config, |model| model.crowd = Some(Crowd::default()));
 }
 
 #[test]

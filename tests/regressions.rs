@@ -12,6 +12,7 @@ use slabd::limits::TURN_REQUESTS_MAX;
 use slabd::sys::memory::{Backing, Region};
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// A value without its terminator that was also too large was called a bad data chunk when it came in one piece, and too
 /// large when it came in two; and only the latter removed the value that was there. An append that was too large by
@@ -153,6 +154,38 @@ fn the_value_of_a_meta_set_is_never_run_as_commands() {
     client.exchange(b"ms other S8\r\ndelete k\r\n", b"CLIENT_ERROR bad command line format\r\n");
     assert!(client.rest().is_empty(), "closed, and nothing else answered");
     server.connect().exchange(b"get k\r\n", b"VALUE k 0 1\r\na\r\nEND\r\n");
+}
+
+/// An addition to a long value took its lifetime before the copying: a touch by another worker meanwhile was answered, and undone.
+#[test]
+fn a_lifetime_that_is_set_while_a_long_value_is_extended_stays() {
+    let server = Server::start_with(|settings| settings.threads = 2);
+    let value_len = 900_000;
+    let mut setter = server.connect();
+    setter.exchange(format!("set k 0 0 {value_len}\r\n{}\r\n", "x".repeat(value_len)).as_bytes(), b"STORED\r\n");
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        // As many connections as it takes for one of them to be the other worker's.
+        for _ in 0..4 {
+            scope.spawn(|| {
+                let mut adder = server.connect();
+                while !done.load(Ordering::Relaxed) {
+                    adder.exchange(b"append k 0 0 1\r\ny\r\n", b"STORED\r\n");
+                }
+            });
+        }
+        let mut touchers: Vec<Client> = (0..4).map(|_| server.connect()).collect();
+        let undone = (0..400_usize).find(|&n| {
+            let lifetime = 1000 * (n + 1);
+            let toucher = &mut touchers[n % 4];
+            toucher.exchange(format!("touch k {lifetime}\r\n").as_bytes(), b"TOUCHED\r\n");
+            let told = toucher.ask(b"mg k t\r\nmn\r\n", b"MN\r\n");
+            // A second may have passed.
+            ![lifetime, lifetime - 1].iter().any(|secs| told.starts_with(format!("HD t{secs}\r\n").as_bytes()))
+        });
+        done.store(true, Ordering::Relaxed);
+        assert_eq!(undone, None);
+    });
 }
 
 /// Each append copies the whole value, which no length of a request shows: a thousand of them, a few kilobytes on the wire, kept a worker

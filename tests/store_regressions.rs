@@ -5,7 +5,7 @@ use slabd::clock::Clock;
 use slabd::limits::PAGE_LEN_MIN;
 use slabd::settings::{ClassSizes, LruMode, LruTuning};
 use slabd::stats::Registry;
-use slabd::store::{Condition, Deadline, Draft, Lifetimes, Local, Refused, Store, StoreConfig, Stored};
+use slabd::store::{Condition, Deadline, Draft, Lifetimes, Local, Refused, Side, Store, StoreConfig, Stored, Terms};
 
 /// A store with one thread, moved by hand.
 struct Bench {
@@ -30,13 +30,17 @@ impl Bench {
     }
 
     fn with(memory_len: u64, evict: bool) -> Self {
+        Self::with_mode(memory_len, evict, LruMode::Segmented)
+    }
+
+    fn with_mode(memory_len: u64, evict: bool, lru: LruMode) -> Self {
         let config = StoreConfig {
             memory_len,
             item_len_max: 1 << 20,
             classes: ClassSizes::default(),
             with_cas: true,
             evict,
-            lru: LruMode::Segmented,
+            lru,
             lru_tuning: LruTuning::default(),
             hash_seed: Some(1),
         };
@@ -253,6 +257,51 @@ fn a_few_pinned_values_do_not_keep_the_others_from_being_evicted() {
     assert_eq!(pins.len(), 13);
     for n in 0..200 {
         assert_eq!(bench.put(&format!("new{n}"), len), Ok(Stored::Stored), "store {n}");
+    }
+}
+
+/// Room for what is to take an item's place if that is there was made by evicting the item itself, where a class has few: an
+/// append was NOT_STORED, and the value it was for was gone. And a key that had just been stored was the next to go.
+#[test]
+fn what_is_extended_or_replaced_is_not_what_is_evicted_for_it() {
+    for mode in [LruMode::S3Fifo, LruMode::Segmented, LruMode::Flat] {
+        let mut bench = Bench::with_mode(8 << 20, true, mode);
+        for n in 0..60_000 {
+            assert_eq!(bench.put(&format!("fill{n}"), 100), Ok(Stored::Stored));
+        }
+        // The last is in pieces when it is longer.
+        for value_len in [3000, 6000, 16_000, 16_300] {
+            for n in 0..40 {
+                let name = format!("log{value_len}-{n}");
+                let (key, now) = (name.as_bytes(), bench.clock.now());
+                let (hash, terms) = (bench.store.hash(key), Terms { compare: None, cas: None });
+                assert_eq!(bench.put(&name, value_len), Ok(Stored::Stored));
+                let more = [b'm'; 200];
+                for side in [Side::Append, Side::Prepend] {
+                    let stored = bench.store.extend(&mut bench.local, (hash, key), side, &more, terms, now);
+                    assert_eq!(stored, Ok(Stored::Stored), "{mode:?} {value_len} {n}");
+                }
+                let draft = bench.draft(key);
+                let value = vec![b'r'; value_len + 600];
+                let stored = bench.store.put(&mut bench.local, draft, Condition::Present, &value, now);
+                assert_eq!(stored, Ok(Stored::Stored), "{mode:?} {value_len} {n}");
+            }
+        }
+        assert!(bench.registry.totals().evictions > 0, "room had to be made");
+        assert_eq!(bench.store.audit(&[&bench.local]).held, 0);
+    }
+}
+
+/// In a class of few items the probation had room for one: every key that was stored pushed out the one stored before it.
+#[test]
+fn a_key_that_has_just_been_stored_is_not_the_next_to_go() {
+    let mut bench = Bench::with_mode(8 << 20, true, LruMode::S3Fifo);
+    for n in 0..60_000 {
+        assert_eq!(bench.put(&format!("fill{n}"), 100), Ok(Stored::Stored));
+    }
+    for n in 0..40 {
+        assert_eq!(bench.put(&format!("rare{n}"), 2000), Ok(Stored::Stored));
+        assert!(n == 0 || bench.has(&format!("rare{}", n - 1)), "{n}");
     }
 }
 

@@ -522,6 +522,7 @@ fn night_shift(shared: &Shared<'_>, mut local: Local, mut rng: fastrand::Rng) ->
         }
         let _ = store.step_shrink(&mut local, &mut shrinking, now);
         let _ = store.sweep(&mut local, &mut cursor, now);
+        let _ = store.step_index();
         crawl = crawl.or_else(|| store.take_crawl());
         if let Some(under_way) = &mut crawl
             && !store.crawl(&mut local, under_way, now)

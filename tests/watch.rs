@@ -56,14 +56,18 @@ fn event(line: String) -> String {
     words.next().unwrap().to_owned()
 }
 
-/// The descriptor is another on each side, the peer's port another each time; slabd's classes are its own.
+/// The descriptor is another on each side, the peer's port another each time; slabd's classes are its own. What is dead already has for
+/// memcached a negative number of seconds left, in an unsigned word, by how long it has run.
 fn comparable(event: &str) -> String {
     let words = event.split(' ').filter(|word| !["cfd=", "clsid=", "rport="].iter().any(|name| word.starts_with(name)));
-    words.collect::<Vec<_>>().join(" ")
+    let is_past = |word: &str| {
+        word.strip_prefix("ttl=").and_then(|ttl| ttl.parse::<u32>().ok()).is_some_and(|ttl| ttl.cast_signed() < 0)
+    };
+    words.map(|word| if is_past(word) { "ttl=PAST" } else { word }).collect::<Vec<_>>().join(" ")
 }
 
 /// Requests whose lines memcached 1.6.18 has as well, how many lines each has, and the last bytes of its answer.
-const REQUESTS: [(&str, usize, &str); 30] = [
+const REQUESTS: [(&str, usize, &str); 38] = [
     ("get a\r\n", 1, "END\r\n"),
     ("set a 0 0 3\r\nabc\r\n", 2, "STORED\r\n"),
     ("set a 0 1000 3\r\nabc\r\n", 2, "STORED\r\n"),
@@ -94,6 +98,14 @@ const REQUESTS: [(&str, usize, &str); 30] = [
     ("md a\r\n", 1, "\r\n"),
     ("me n\r\n", 1, "\r\n"),
     ("set k\u{1}%\"=z 0 0 0\r\n\r\n", 2, "\r\n"),
+    ("set past 0 -1 1\r\nx\r\n", 2, "\r\n"),
+    ("set older 0 1000000000 1\r\nx\r\n", 2, "\r\n"),
+    ("ms gone 1 T-1\r\nx\r\n", 2, "\r\n"),
+    ("set a 0 50 1\r\nx\r\n", 2, "\r\n"),
+    ("add a 0 70 1\r\nx\r\n", 2, "\r\n"),
+    ("add a 0 -1 1\r\nx\r\n", 2, "\r\n"),
+    ("append zz 0 80 1\r\nx\r\n", 2, "\r\n"),
+    ("cas a 0 -1 1 1\r\nx\r\n", 2, "\r\n"),
 ];
 
 fn told_of_requests(addr: std::net::SocketAddr) -> Vec<String> {
@@ -130,6 +142,29 @@ fn lines_are_those_of_memcached() {
     let theirs = told_of_requests(oracle.addr);
     let [ours, theirs] = [ours, theirs].map(|lines| lines.iter().map(|line| comparable(line)).collect::<Vec<_>>());
     assert_eq!(ours, theirs);
+}
+
+/// Whichever way it comes: with its line, or received by itself.
+#[test]
+fn for_ever_is_told_apart_from_dead_already() {
+    let server = Server::start(1);
+    let mut watcher = Watcher::new(server.connect(), "mutations");
+    let mut client = server.connect();
+    for len in [1, 100_000] {
+        for (exptime, ttl) in [("0", 0), ("-1", u32::MAX), ("1000000000", u32::MAX), ("100", 100)] {
+            for (verb, answer, status) in [("set", "STORED\r\n", "stored"), ("replace", "NOT_STORED\r\n", "not_stored")]
+            {
+                let key = format!("{verb}{len}/{exptime}").replace(['/', '-'], "_");
+                let value = "x".repeat(len);
+                let request = format!("{verb} {key} 0 {exptime} {len}\r\n{value}\r\n");
+                client.exchange(request.as_bytes(), answer.as_bytes());
+                let line = watcher.events(1).remove(0);
+                let words =
+                    [format!("key={key}"), format!("status={status}"), format!("cmd={verb}"), format!("ttl={ttl}")];
+                assert!(line.starts_with(&format!("type=item_store {} clsid=", words.join(" "))), "{line}");
+            }
+        }
+    }
 }
 
 #[test]
@@ -340,6 +375,58 @@ fn a_watcher_that_stops_reading_loses_lines_and_they_are_counted() {
         // There may have been no room for the last one yet.
         client.exchange(b"get last\r\n", b"VALUE last 0 1\r\nx\r\nEND\r\n");
     }
+}
+
+/// All of it was put into words in one turn, a second's work for the longest logs; and what found no room in lines was lost.
+#[test]
+fn what_a_long_log_holds_is_told_a_part_each_turn_and_the_others_are_served_between() {
+    let server = Server::start_with(|settings| {
+        settings.threads = 1;
+        settings.logs = slabd::events::LogLens { worker: 8 << 20, watcher: 4 << 20 };
+    });
+    let mut watcher = Watcher::new(server.connect(), "fetchers");
+    let mut client = server.connect();
+    let stats = |client: &mut Client| {
+        let stats = String::from_utf8(client.ask(b"stats\r\n", b"END\r\n")).unwrap();
+        ["log_worker_written", "log_worker_dropped", "log_watcher_sent", "log_watcher_skipped"].map(|name| {
+            let value = stats.split(&format!("STAT {name} ")).nth(1).unwrap();
+            value.split('\r').next().unwrap().parse::<u64>().unwrap()
+        })
+    };
+    let gets = "get a-key-that-is-not-there\r\n".repeat(1000);
+    let ends = "END\r\n".repeat(1000);
+    // Until sockets, lines and the log are full.
+    while stats(&mut client)[1] == 0 {
+        client.exchange(gets.as_bytes(), ends.as_bytes());
+    }
+    let [written, dropped, sent_before, _] = stats(&mut client);
+    assert!(written - sent_before > 50_000, "{sent_before} of {written}");
+    let reader = std::thread::spawn(move || {
+        let (mut told, mut missed) = (0, 0);
+        while told < written || missed < dropped {
+            match watcher.lines(1)[0].strip_prefix("skipped=") {
+                Some(count) => missed += count.parse::<u64>().unwrap(),
+                None => told += 1,
+            }
+        }
+        (told, missed)
+    });
+    let (mut steps, mut longest, mut sent) = (0, Duration::ZERO, sent_before);
+    while !reader.is_finished() {
+        let begun = Instant::now();
+        let [_, _, now, skipped] = stats(&mut client);
+        longest = longest.max(begun.elapsed());
+        assert_eq!(skipped, 0, "a watcher that reads misses lines that were noted");
+        steps += u32::from(now != sent);
+        sent = now;
+        // What was lost is told before the next line.
+        client.exchange(b"get a\r\n", b"END\r\n");
+    }
+    println!("{} lines in {steps} steps, another client waited {longest:?} at most", sent - sent_before);
+    assert!(steps > 3, "{steps} steps");
+    let (told, missed) = reader.join().unwrap();
+    let [_, dropped, ..] = stats(&mut client);
+    assert!(told >= written && missed == dropped, "{told} of {written} told, {missed} of {dropped} missed");
 }
 
 #[test]

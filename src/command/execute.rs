@@ -215,7 +215,7 @@ pub fn finish_store(
 ) -> Outcome<'static> {
     cx.local.stats.cmd_set.add(1);
     let key = reservation.key();
-    let watched = cx.local.stats.log.is_watched(Kinds::ALL).then(|| reservation.value_len());
+    let watched = cx.local.stats.log.is_watched(Kinds::ALL).then(|| (reservation.value_len(), reservation.deadline()));
     let hash = reservation.hash();
     if watched.is_some() {
         tell::fetch(cx, (hash, &key));
@@ -228,9 +228,9 @@ pub fn finish_store(
         }
     };
     let result = stored.map_err(|refused| count_refusal(cx, refused));
-    if let Some(value_len) = watched {
+    if let Some((value_len, deadline)) = watched {
         let request = StoreRequest { verb, key: &key, flags: 0, exptime: 0, value_len };
-        tell::stored(cx, hash, request, result);
+        tell::received(cx, hash, (request, deadline), result);
     }
     match result {
         Ok(stored) => {
@@ -436,7 +436,7 @@ fn begin_count(cx: &mut Context<'_>, key: (Hash, &[u8]), initial: Initial) -> Ou
     let digits = digits.format(initial.number);
     match cx.daemon.store.put_apart(cx.local, draft, Condition::Absent, digits.as_bytes(), cx.now) {
         Ok(Stored::Stored) => {
-            tell::made(cx, key, digits.len());
+            tell::made(cx, key, initial.exptime, digits.len());
             Outcome::Number(initial.number)
         }
         Ok(_) => Outcome::NotStored,

@@ -275,7 +275,7 @@ fn count(cx: &mut Context<'_>, key: (Hash, &[u8]), count: &MetaCount) -> MetaOut
         let text = text.format(count.initial).as_bytes();
         match cx.daemon.store.create(cx.local, draft, lifetimes, text, cx.now) {
             Ok(Some(receipt)) => {
-                tell::made(cx, key, text.len());
+                tell::made(cx, key, initial.map_or(0, |initial| initial.exptime), text.len());
                 return MetaOutcome::Made(count.initial, receipt);
             }
             // Somebody has made it meanwhile.

@@ -5,7 +5,7 @@
 //!
 //! | Row | Why |
 //! |---|---|
-//! | `response_obj_oom`, `read_buf_oom`, `malloc_fails` | buffers have no limit of their own that could be met: what a client may have is bounded (`limits.rs`), and a system without memory ends the daemon |
+//! | `response_obj_oom`, `malloc_fails` | buffers of answers have no limit of their own that could be met: what a client may have is bounded (`limits.rs`), and a system without memory ends the daemon |
 //! | `hash_is_expanding` | the index grows a bucket at a time, as part of storing |
 //! | `unexpected_napi_ids`, `round_robin_fallback` | connections are not spread by their network queue |
 //! | `lru_bumps_dropped` | uses are noted in the item's bucket, not queued |
@@ -80,7 +80,7 @@ fn connections(report: &mut Report, settings: &Settings, totals: &Totals) {
         ("read_buf_count", totals.read_buf_count),
         ("read_buf_bytes", totals.read_buf_bytes),
         ("read_buf_bytes_free", totals.read_buf_bytes_free),
-        ("read_buf_oom", 0),
+        ("read_buf_oom", totals.read_buf_oom),
         ("reserved_fds", reserved as u64),
     ] {
         report.push(name, value);

@@ -5,7 +5,7 @@
 
 use super::{Context, StoreRequest, StoreVerb, WireError};
 use crate::events::{About, Event, Kinds, Status, Verb};
-use crate::store::{Hash, Stored};
+use crate::store::{Deadline, Hash, Stored};
 
 /// Tells that a command looks a key up.
 #[inline]
@@ -25,12 +25,30 @@ fn tell_fetch(cx: &Context<'_>, key: (Hash, &[u8])) {
 #[inline]
 pub(super) fn stored(cx: &Context<'_>, hash: Hash, request: StoreRequest<'_>, result: Result<Stored, WireError>) {
     if cx.local.stats.log.wants(Kinds::MUTATIONS) {
-        tell_stored(cx, hash, request, result);
+        tell_stored(cx, hash, request, Deadline::from_exptime(request.exptime, cx.now), result);
+    }
+}
+
+/// The same of a value that was received: its deadline was known before it came.
+pub(super) fn received(
+    cx: &Context<'_>,
+    hash: Hash,
+    (request, deadline): (StoreRequest<'_>, Deadline),
+    result: Result<Stored, WireError>,
+) {
+    if cx.local.stats.log.wants(Kinds::MUTATIONS) {
+        tell_stored(cx, hash, request, deadline, result);
     }
 }
 
 #[cold]
-fn tell_stored(cx: &Context<'_>, hash: Hash, request: StoreRequest<'_>, result: Result<Stored, WireError>) {
+fn tell_stored(
+    cx: &Context<'_>,
+    hash: Hash,
+    request: StoreRequest<'_>,
+    asked: Deadline,
+    result: Result<Stored, WireError>,
+) {
     let StoreRequest { verb, key, flags, value_len, .. } = request;
     let status = match result {
         Ok(Stored::Stored | Stored::StoredStale) => Status::Stored,
@@ -42,7 +60,11 @@ fn tell_stored(cx: &Context<'_>, hash: Hash, request: StoreRequest<'_>, result: 
     };
     let about = match (status, cx.daemon.store.peek((hash, key), cx.now)) {
         (Status::Stored, (Status::Found, about)) => about,
-        _ => About { class: cx.daemon.store.class_number_for(key.len(), value_len, flags), value_len, ttl: None },
+        // What was not stored, and what is dead already, is told of as it was asked for.
+        _ => {
+            let class = cx.daemon.store.class_number_for(key.len(), value_len, flags);
+            About { class, value_len, ttl: asked.secs_left(cx.now) }
+        }
     };
     let verb = match verb {
         StoreVerb::Set | StoreVerb::Lease(_) => Verb::Set,
@@ -69,7 +91,7 @@ pub(super) fn deleted(cx: &Context<'_>, key: &[u8], verb: Verb, about: About) {
 
 /// Tells that a count, which found nothing, has made an item.
 #[inline]
-pub(super) fn made(cx: &Context<'_>, (hash, key): (Hash, &[u8]), value_len: usize) {
-    let request = StoreRequest { verb: StoreVerb::Add, key, flags: 0, exptime: 0, value_len };
+pub(super) fn made(cx: &Context<'_>, (hash, key): (Hash, &[u8]), exptime: i64, value_len: usize) {
+    let request = StoreRequest { verb: StoreVerb::Add, key, flags: 0, exptime, value_len };
     stored(cx, hash, request, Ok(Stored::Stored));
 }

@@ -1,7 +1,14 @@
 //! Where events are noted and told: a log for each thread, lines for each watcher, and the hub that knows them all.
+//!
+//! ```text
+//!   log ──exchanged when all is told──► taken ──a part each turn, merged by number──► lines, in blocks ──a block each turn──► connection
+//! ```
+//!
+//! Logs and lines may be long, and whoever pumps has clients to serve: what is taken at once is put into words in as many turns as it takes.
 
 use super::{Entry, Event, HEAD_LEN, KIND_COUNT, Kinds};
-use crate::limits::{LOG_ENTRY_LEN_MAX, WATCHERS_MAX};
+use crate::limits::{LOG_ENTRY_LEN_MAX, WATCH_PUMP_LEN, WATCH_TAKE_LEN, WATCHERS_MAX};
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -89,6 +96,11 @@ impl Log {
         self.entries.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Nothing has been noted since it was taken.
+    fn is_empty(&self) -> bool {
+        self.entries().is_empty()
+    }
+
     /// Takes what has been noted, leaving the empty `into` in its place.
     fn take(&self, into: &mut Vec<u8>) {
         std::mem::swap(&mut *self.entries(), into);
@@ -142,10 +154,41 @@ struct State {
     log_len: usize,
     sent: u64,
     skipped: u64,
-    /// To be exchanged for a log's entries: empty, and as long as a log may be.
-    spare: Vec<u8>,
-    /// Entries of all logs, being put in order; empty between pumps.
-    pumped: Vec<u8>,
+    /// What has been taken of the logs, in their order; all of it is told before more is taken.
+    taken: Vec<Taken>,
+}
+
+/// What has been taken of a log, and how far it is told. When all of it is, its memory is the log's next.
+#[derive(Debug, Default)]
+struct Taken {
+    entries: Vec<u8>,
+    /// `entries[..told]` are.
+    told: usize,
+    /// Of the first entry that is not; none if all are.
+    number: Option<u64>,
+}
+
+impl Taken {
+    /// Takes what a log has, all that was taken being told.
+    fn take(&mut self, log: &Log, log_len: usize) {
+        self.entries.clear();
+        if !log.is_empty() {
+            self.entries.reserve_exact(log_len);
+            log.take(&mut self.entries);
+        }
+        self.be_told(0);
+    }
+
+    /// The first entry that is not told, and how many bytes are when it is.
+    fn first(&self) -> Option<(Entry<'_>, usize)> {
+        let (entry, rest) = Entry::read(&self.entries[self.told..])?;
+        Some((entry, self.entries.len() - rest.len()))
+    }
+
+    fn be_told(&mut self, told: usize) {
+        self.told = told;
+        self.number = self.first().map(|(entry, _)| entry.number);
+    }
 }
 
 /// One who watches.
@@ -153,7 +196,10 @@ struct State {
 struct Watching {
     id: u64,
     kinds: Kinds,
-    lines: Vec<u8>,
+    /// Blocks of at most `WATCH_TAKE_LEN`, none empty but a last one, which is kept for its memory.
+    blocks: VecDeque<Vec<u8>>,
+    /// Bytes of all of them, at most `lines_len_max`.
+    lines_len: usize,
     lines_len_max: usize,
     /// Lines it has missed and not been told of.
     missed: u64,
@@ -163,21 +209,38 @@ struct Watching {
 
 impl Watching {
     fn has_room(&self) -> bool {
-        self.lines.len() < self.lines_len_max / 2
+        self.lines_len < self.lines_len_max / 2
     }
 
     /// Adds a line, and before it how many were missed, or misses it.
     fn add(&mut self, line: &[u8]) -> bool {
         let missed = if self.missed > 0 { format!("skipped={}\n", self.missed) } else { String::new() };
-        let fits = self.lines.len() + missed.len() + line.len() <= self.lines_len_max;
+        let len = missed.len() + line.len();
+        let fits = self.lines_len + len <= self.lines_len_max;
         if fits {
-            self.lines.extend_from_slice(missed.as_bytes());
-            self.lines.extend_from_slice(line);
+            if self.blocks.back().is_none_or(|block| block.len() + len > WATCH_TAKE_LEN) {
+                self.blocks.push_back(Vec::new());
+            }
+            let block = self.blocks.back_mut().expect("there is one now");
+            block.extend_from_slice(missed.as_bytes());
+            block.extend_from_slice(line);
+            self.lines_len += len;
             self.missed = 0;
         } else {
             self.missed += 1;
         }
         fits
+    }
+
+    /// Hands on the first lines, a block of them.
+    fn take(&mut self, with: impl FnOnce(&[u8])) {
+        let Some(block) = self.blocks.front_mut().filter(|block| !block.is_empty()) else { return };
+        with(block);
+        self.lines_len -= block.len();
+        block.clear();
+        if self.blocks.len() > 1 {
+            self.blocks.pop_front();
+        }
     }
 }
 
@@ -209,13 +272,13 @@ impl Hub {
         state.log_len = lens.worker;
         let id = state.watcher_count;
         let dropped_seen = state.logs.iter().map(|log| log.dropped_of(kinds)).sum();
-        let lines_len_max = lens.watcher;
-        state.watchers.push(Watching { id, kinds, lines: Vec::new(), lines_len_max, missed: 0, dropped_seen });
+        let (blocks, lines_len, lines_len_max) = (VecDeque::new(), 0, lens.watcher);
+        state.watchers.push(Watching { id, kinds, blocks, lines_len, lines_len_max, missed: 0, dropped_seen });
         state.set_up();
         Some(Watcher { hub: Arc::clone(self), id })
     }
 
-    /// Makes lines of what has been noted, if anybody has room for them and nobody else is at it; whether there were any.
+    /// Makes lines of a part of what has been noted, if anybody has room for them and nobody else is at it; whether there were any.
     pub fn pump(&self) -> bool {
         match self.state.try_lock() {
             Ok(mut state) => state.pump(),
@@ -260,7 +323,7 @@ impl State {
             log.wanted.store(wanted.0, Ordering::Relaxed);
         }
         if self.watchers.is_empty() {
-            (self.spare, self.pumped) = (Vec::new(), Vec::new());
+            self.taken = Vec::new();
         }
     }
 
@@ -268,19 +331,14 @@ impl State {
         if !self.watchers.iter().any(Watching::has_room) {
             return false;
         }
-        let mut pumped = std::mem::take(&mut self.pumped);
-        for log in &self.logs {
-            self.spare.clear();
-            self.spare.reserve_exact(self.log_len);
-            log.take(&mut self.spare);
-            pumped.extend_from_slice(&self.spare);
+        if self.taken.iter().all(|taken| taken.number.is_none()) {
+            self.taken.resize_with(self.logs.len(), Taken::default);
+            for (taken, log) in self.taken.iter_mut().zip(&self.logs) {
+                taken.take(log, self.log_len);
+            }
+            self.note_dropped();
         }
-        self.note_dropped();
-        self.tell(&pumped);
-        let any = !pumped.is_empty();
-        pumped.clear();
-        self.pumped = pumped;
-        any
+        self.tell()
     }
 
     fn note_dropped(&mut self) {
@@ -291,17 +349,14 @@ impl State {
         }
     }
 
-    /// Puts entries in order and into words, and gives them to who watches such.
-    fn tell(&mut self, entries: &[u8]) {
-        let mut order = Vec::new();
-        let mut rest = entries;
-        while let Some((entry, behind)) = Entry::read(rest) {
-            order.push((entry.number, entry));
-            rest = behind;
-        }
-        order.sort_unstable_by_key(|(number, _)| *number);
+    /// Puts entries into words, in order, as many as are a turn's, and gives them to who watches such; whether there were any.
+    fn tell(&mut self) -> bool {
         let mut line = Vec::new();
-        for (_, entry) in &order {
+        let mut len = 0;
+        while len < WATCH_PUMP_LEN {
+            let left = self.taken.iter_mut().filter(|taken| taken.number.is_some());
+            let Some(taken) = left.min_by_key(|taken| taken.number) else { break };
+            let Some((entry, told)) = taken.first() else { break };
             line.clear();
             for watching in self.watchers.iter_mut().filter(|watching| watching.kinds.0 & entry.kind().0 != 0) {
                 if line.is_empty() {
@@ -311,18 +366,19 @@ impl State {
                 self.sent += u64::from(sent);
                 self.skipped += u64::from(!sent);
             }
+            len += told - taken.told;
+            taken.be_told(told);
         }
+        len > 0
     }
 }
 
 impl Watcher {
-    /// Hands on the lines that have come together, if there are any.
+    /// Hands on lines that have come together, if there are any: as many as are a turn's.
     pub fn take(&self, with: impl FnOnce(&[u8])) {
         let mut state = self.hub.state();
-        let watching = state.watchers.iter_mut().find(|watching| watching.id == self.id);
-        if let Some(watching) = watching.filter(|watching| !watching.lines.is_empty()) {
-            with(&watching.lines);
-            watching.lines.clear();
+        if let Some(watching) = state.watchers.iter_mut().find(|watching| watching.id == self.id) {
+            watching.take(with);
         }
     }
 }
@@ -389,7 +445,7 @@ mod tests {
             noted += 1;
             hub.pump();
         }
-        assert!(hub.state().watchers[0].lines.len() <= LENS.watcher && log.entries().len() <= LENS.worker);
+        assert!(hub.state().watchers[0].lines_len <= LENS.watcher && log.entries().len() <= LENS.worker);
         let (told, mut missed) = (lines(&watcher), 0);
         assert_eq!(told[0], "eviction key=key fetch=yes ttl=9 la=5 clsid=1 size=2");
         let told = told.len()
@@ -401,6 +457,43 @@ mod tests {
                 None => told + 1,
             });
         assert_eq!(told + missed, noted);
+    }
+
+    #[test]
+    fn a_turn_tells_and_hands_on_a_bounded_part_and_nothing_is_lost_or_out_of_order() {
+        let hub = Arc::new(Hub::default());
+        let logs = [hub.log(), hub.log(), hub.log()];
+        let watcher = hub.watch(Kinds::FETCHERS, LogLens { worker: 4 << 20, watcher: 16 << 20 }).unwrap();
+        let count = 40_000;
+        for n in 0..count {
+            // In runs of all lengths, and nothing in the last log.
+            logs[usize::from(n % 7 > n % 3)].note(Event::Get(b"key", Status::Found, About::default()));
+        }
+        let told = |hub: &Hub| hub.counts().watcher_sent;
+        let mut turns = 0;
+        while told(&hub) < count {
+            let before = told(&hub);
+            assert!(hub.pump());
+            let now = told(&hub) - before;
+            assert!(now > 0 && now <= (WATCH_PUMP_LEN / (HEAD_LEN + 3)) as u64 + 1, "{now} in one turn");
+            turns += 1;
+        }
+        assert!(turns > 10 && !hub.pump());
+        let (mut lines, mut parts) = (Vec::new(), 0);
+        loop {
+            let before = lines.len();
+            watcher.take(|bytes| lines.extend_from_slice(bytes));
+            let len = lines.len() - before;
+            if len == 0 {
+                break;
+            }
+            assert!(len <= WATCH_TAKE_LEN && lines.ends_with(b"\n"));
+            parts += 1;
+        }
+        assert!(parts > 10 && hub.state().watchers[0].lines_len == 0);
+        let text = String::from_utf8(lines).unwrap();
+        let numbers = text.lines().map(|line| line.split(' ').nth(1).unwrap().strip_prefix("gid=").unwrap());
+        assert!(numbers.map(|number| number.parse::<u64>().unwrap()).eq(1..=count));
     }
 
     #[test]

@@ -9,6 +9,7 @@
 //! - **reassign**: a page that an operator moves (`store/reassign.rs`).
 //! - **automove**: a page goes from the class that would miss it least to one that asks for it (`automove.rs`), the same way.
 //! - **crawl**: classes swept because an operator said so.
+//! - **index**: buckets that are not needed any more are merged, and their memory given back (`store/table/merge.rs`).
 //! - **sweep**: dead items are removed page by page (`store/sweep.rs`), so that their memory is there when it is wanted.
 //!
 //! Not here: deciding anything about one item, which is the store's; answering clients.
@@ -97,7 +98,7 @@ impl Shift<'_> {
         if let Some(left) = self.resting_until.checked_duration_since(begun).filter(|left| !left.is_zero()) {
             return left;
         }
-        let wanted = self.reassign().min(self.automove()).min(self.crawl()).min(self.sweep());
+        let wanted = self.reassign().min(self.automove()).min(self.crawl()).min(self.sweep()).min(self.shrink_index());
         let owed = begun.elapsed() * REST;
         self.resting_until = Instant::now() + owed;
         wanted.max(owed)
@@ -107,6 +108,11 @@ impl Shift<'_> {
         let begun = Instant::now();
         let step = until_late(begun, || self.store.step_shrink(&mut self.local, &mut self.shrinking, self.clock.now()));
         rest_after(step)
+    }
+
+    fn shrink_index(&self) -> Duration {
+        let begun = Instant::now();
+        rest_after(until_late(begun, || self.store.step_index()))
     }
 
     fn reassign(&mut self) -> Duration {

@@ -64,6 +64,7 @@ pub const fn error_line(error: WireError) -> &'static [u8] {
         WireError::OutOfMemory => b"SERVER_ERROR out of memory storing object\r\n",
         WireError::OutOfMemoryIncr => b"SERVER_ERROR out of memory\r\n",
         WireError::OutOfMemoryStats => b"SERVER_ERROR out of memory writing stats\r\n",
+        WireError::OutOfMemoryReading => b"SERVER_ERROR out of memory reading request\r\n",
         WireError::Unauthenticated => b"CLIENT_ERROR unauthenticated\r\n",
         WireError::AuthFailure => b"CLIENT_ERROR authentication failure\r\n",
         WireError::BadLogin => b"CLIENT_ERROR bad authentication token format\r\n",

@@ -13,34 +13,33 @@
 //! Events are edges, so two bits remember what the socket last said: `readable` until a read came back short or empty,
 //! `writable` until a write did. While output is owed the connection is not read: that is the back-pressure.
 //!
-//! ```text
-//!   open ──(quit, end of input)──► closing ──(all written)──┬─(nothing unread)──► closed
-//!                                                           └─(unread input)──► lingering ──► closed
-//! ```
-//!
-//! A socket closed with unread input answers with a reset that destroys what the client has not received yet; hence
-//! *lingering*: say goodbye, throw away what still comes, close when the client does or after a while.
+//! Here is what it is made of, and the rounds of its turn. How it reads is in `conn/input.rs`, how it writes in `conn/output.rs`, how it ends in
+//! `conn/goodbye.rs`, and what is counted of it in `conn/account.rs`.
 //!
 //! It does *not* know its neighbours: who is served when is the worker's business.
+
+mod account;
+mod goodbye;
+mod input;
+mod output;
 
 use super::desk::Desk;
 use super::outbox::Outbox;
 use super::pending::Pending;
 use super::socket::Socket;
 use crate::clock::Tick;
-use crate::command::{Context, Out};
+use crate::command::Out;
 use crate::events::{Kinds, Reason};
-use crate::limits::{
-    OUTBOX_MEMORY_MAX, READ_BUFFER_LEN, ROUND_COST_MIN, TURN_INPUT_MAX, TURN_OUTPUT_MAX, WRITE_AT_ONCE_LEN,
-};
+use crate::limits::{ROUND_COST_MIN, TURN_INPUT_MAX, TURN_OUTPUT_MAX, WRITE_AT_ONCE_LEN};
 use crate::session::{Session, Stop};
 use crate::settings::Protocol;
-use crate::stats::{ConnState, Counter, Served, Tracked};
+use crate::stats::ConnState;
+use account::Account;
 use mio::event::Event;
 use mio::{Interest, Registry, Token};
+use output::Flow;
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
-use std::sync::Arc;
 
 /// One client.
 #[derive(Debug)]
@@ -73,25 +72,12 @@ pub(super) struct Conn {
     streaming: bool,
     /// On the worker's list for the next turn.
     pub yielded: bool,
-    /// What `stats conns` tells of it.
-    tracked: Arc<Tracked>,
-    /// Requests served whose answers have not left yet, while requests are timed.
-    owed: Served,
-    /// When the first of them had come, in nanoseconds since the start.
-    arrived_nanos: u64,
-    /// Bytes of `pending` and, if they have not been taken at once, of `out`, as far as they are counted.
-    counted: Counted,
+    /// What is counted of it.
+    account: Account,
     /// Why it is closed, when it is.
     pub reason: Reason,
     /// Where it comes from, if somebody wanted to know when it came.
     pub peer: Option<SocketAddr>,
-}
-
-/// Bytes of one connection that are in the counters.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Counted {
-    input: usize,
-    output: usize,
 }
 
 /// What the worker has to do with a connection now.
@@ -119,8 +105,7 @@ impl Conn {
     /// A client that has just come.
     pub(super) fn new(socket: Socket, protocol: Protocol, token: usize, desk: &Desk) -> Self {
         let now = desk.now.tick;
-        let (addr, listen_addr) = socket.places();
-        let tracked = desk.stats.conns.add(socket.fd(), addr, Some(listen_addr), now.secs());
+        let account = Account::open(&socket, desk);
         Self {
             socket,
             token,
@@ -137,10 +122,7 @@ impl Conn {
             lingering: false,
             streaming: false,
             yielded: false,
-            tracked,
-            owed: Served::default(),
-            arrived_nanos: 0,
-            counted: Counted::default(),
+            account,
             reason: Reason::Normal,
             peer: None,
         }
@@ -148,28 +130,8 @@ impl Conn {
 
     /// To be called before it is dropped: nothing tells of it any more.
     pub(super) fn forget(&mut self, desk: &Desk) {
-        self.count(desk, Counted::default());
-        desk.stats.conns.remove(&self.tracked);
-    }
-
-    /// Counts what memory it has; while its answers leave in the turn they are made in, they are not worth counting.
-    fn count(&mut self, desk: &Desk, now: Counted) {
-        if self.counted == now {
-            return;
-        }
-        let change = |bytes: &Counter, count: &Counter, before: usize, now: usize| {
-            bytes.add(now as u64);
-            bytes.sub(before as u64);
-            count.add(u64::from(now > 0));
-            count.sub(u64::from(before > 0));
-        };
-        let (stats, before) = (&desk.stats, self.counted);
-        change(&stats.read_buf_bytes, &stats.read_buf_count, before.input, now.input);
-        change(&stats.response_obj_bytes, &stats.response_obj_count, before.output, now.output);
-        let of_report = |len: usize| len.saturating_sub(OUTBOX_MEMORY_MAX) as u64;
-        stats.reports_bytes.add(of_report(now.output));
-        stats.reports_bytes.sub(of_report(before.output));
-        self.counted = now;
+        self.pending.settle(&desk.spares);
+        self.account.close(desk);
     }
 
     /// What it is doing, between turns.
@@ -178,7 +140,7 @@ impl Conn {
             ConnState::Closing
         } else if self.session.watcher().is_some() {
             ConnState::Watch
-        } else if self.counted.output > 0 {
+        } else if self.account.holds_output() {
             ConnState::Mwrite
         } else if self.session.is_receiving() {
             ConnState::Nread
@@ -233,10 +195,10 @@ impl Conn {
 
     /// Serves what has arrived, within a turn's budget.
     pub(super) fn serve(&mut self, desk: &mut Desk) -> Next {
-        self.tracked.note(ConnState::ParseCmd, desk.now.tick.secs());
+        self.account.note(ConnState::ParseCmd, desk.now.tick);
         let next = self.serve_turn(desk);
-        self.count(desk, Counted { input: self.pending.capacity(), ..self.counted });
-        self.tracked.note(self.state(), self.active.secs());
+        self.account.count_input(desk, self.pending.capacity());
+        self.account.note(self.state(), self.active);
         next
     }
 
@@ -277,19 +239,6 @@ impl Conn {
         }
     }
 
-    /// Hands what its watcher has to say to an outbox, if it owes nothing: then it is not idle, though nothing may happen.
-    pub(super) fn tell(&mut self, desk: &mut Desk) {
-        let Self { session, out, active, .. } = self;
-        if let Some(watcher) = session.watcher().filter(|_| out.is_none()) {
-            *active = desk.now.tick;
-            watcher.take(|lines| {
-                let out = out.insert(desk.spares.take_outbox());
-                out.make_room(lines.len());
-                Out::bytes(&mut **out, lines);
-            });
-        }
-    }
-
     /// What it is told by.
     pub(super) fn number(&self) -> u32 {
         self.socket.number()
@@ -302,17 +251,17 @@ impl Conn {
 
     fn serve_now(&mut self, desk: &mut Desk) -> Next {
         // What was left over has come earlier, and so have those whose answers have not left.
-        if !self.again && self.owed.is_empty() {
-            self.arrived_nanos = desk.turn_nanos;
+        if !self.again {
+            self.account.arrive(desk);
         }
         desk.mark_served();
         if desk.stats.log.is_watched(Kinds::ALL) {
             desk.stats.log.serve(self.number());
         }
         let next = self.serve_open(desk);
-        self.owed.add(&desk.take_served());
+        self.account.serve(&desk.take_served());
         if self.out.as_ref().is_none_or(|out| out.is_empty()) {
-            self.note_answered(desk);
+            self.account.answered(desk);
         }
         match &self.out {
             None => {}
@@ -321,27 +270,6 @@ impl Conn {
             Some(_) => return next,
         }
         if self.closing && next == Next::Wait { self.farewell() } else { next }
-    }
-
-    /// The write phase: writes what is owed, and says goodbye if that was the last of it.
-    pub(super) fn flush(&mut self, desk: &mut Desk) -> Next {
-        match self.write(desk) {
-            Flow::Done if self.closing => self.farewell(),
-            Flow::Done | Flow::Blocked => Next::Wait,
-            Flow::Broken => Next::Close,
-        }
-    }
-
-    /// Says goodbye and reads what is there, so that closing does not take answers back; the daemon is stopping.
-    pub(super) fn let_go(&mut self, desk: &mut Desk) {
-        self.end_output();
-        self.readable = true;
-        self.discard(desk);
-    }
-
-    fn end_output(&mut self) {
-        // It may be closed already; that is an end, too.
-        let _ = self.socket.end_output();
     }
 
     /// The rounds of a turn: feed what is there, read what the socket has, until either is dry or the budget spent.
@@ -375,7 +303,7 @@ impl Conn {
                 Stop::Input => {}
                 Stop::Output => {
                     output_spent += self.out.as_ref().map_or(0, |out| out.pending_len()).max(ROUND_COST_MIN);
-                    self.owed.add(&desk.take_served());
+                    self.account.serve(&desk.take_served());
                     match self.write(desk) {
                         Flow::Done => {}
                         Flow::Blocked => return Next::Wait,
@@ -404,170 +332,10 @@ impl Conn {
             }
         }
     }
-
-    /// Lets the session go on with input it has left over.
-    fn feed_pending(&mut self, desk: &mut Desk) -> Stop {
-        let out = self.out.get_or_insert_with(|| desk.spares.take_outbox());
-        let mut cx = Context { daemon: &desk.daemon, local: &mut desk.local, now: desk.now, admin: true };
-        let fed = self.session.feed(&mut cx, self.pending.rest(), &mut **out);
-        self.note_stop(fed.stop);
-        self.pending.consume(fed.used, &mut desk.spares);
-        if !self.again {
-            self.pending.compact();
-        }
-        fed.stop
-    }
-
-    /// Reads once, at most `room` bytes, and feeds the session. Gives the bytes read.
-    fn read(&mut self, desk: &mut Desk, room: usize) -> io::Result<(usize, Stop)> {
-        debug_assert!(!self.again, "input is left that should be served first");
-        if self.pending.is_empty()
-            && let Some(unfilled) = self.session.unfilled()
-        {
-            let room = room.min(unfilled.len());
-            let len = self.socket.read(&mut unfilled[..room], &mut desk.tls)?;
-            if let Some(stop) = self.note_read(desk, len, room) {
-                return Ok((len, stop));
-            }
-            self.session.filled(len);
-            return Ok((len, self.feed_pending(desk)));
-        }
-        let joined = self.pending.join(&mut desk.scratch);
-        let room = room.min(READ_BUFFER_LEN - joined);
-        let len = self.socket.read(&mut desk.scratch[joined..joined + room], &mut desk.tls)?;
-        if let Some(stop) = self.note_read(desk, len, room) {
-            return Ok((len, stop));
-        }
-        let input = &desk.scratch[..joined + len];
-        if joined == 0 && !self.pending.is_empty() {
-            if self.pending.append(input) {
-                return Ok((len, self.feed_pending(desk)));
-            }
-            log::debug!("connection closed: a request longer than any may be");
-            return Ok((len, Stop::Abort));
-        }
-        let out = self.out.get_or_insert_with(|| desk.spares.take_outbox());
-        let mut cx = Context { daemon: &desk.daemon, local: &mut desk.local, now: desk.now, admin: true };
-        let fed = self.session.feed(&mut cx, input, &mut **out);
-        self.note_stop(fed.stop);
-        self.pending.keep(input, joined, fed.used, &mut desk.spares);
-        Ok((len, fed.stop))
-    }
-
-    /// Accounts for a read of `len` bytes where `room` were wanted; says to close at the end of input.
-    fn note_read(&mut self, desk: &Desk, len: usize, room: usize) -> Option<Stop> {
-        if len == 0 {
-            self.hung_up = false;
-            // What is left after a client was given up is thrown away, as behind a last request.
-            self.readable = self.socket.holds_more();
-            return Some(Stop::Close);
-        }
-        desk.stats.bytes_read.add(len as u64);
-        self.active = desk.now.tick;
-        // A short read has drained the socket: news will be an event. The end of input that an event has told already
-        // will not be told again.
-        if len < room && !self.hung_up && !self.socket.holds_more() {
-            self.readable = false;
-        }
-        None
-    }
-
-    fn note_stop(&mut self, stop: Stop) {
-        self.again = matches!(stop, Stop::Output | Stop::Budget | Stop::Later | Stop::Costly | Stop::Slice);
-    }
-
-    fn stop_reading(&mut self, desk: &mut Desk) {
-        self.closing = true;
-        self.unread = self.readable || !self.pending.is_empty();
-        self.pending.clear(&mut desk.spares);
-    }
-
-    /// Writes what is owed; afterwards either nothing is, or the socket is full.
-    fn write(&mut self, desk: &mut Desk) -> Flow {
-        let Some(out) = &mut self.out else { return Flow::Done };
-        if !self.writable {
-            return Flow::Blocked;
-        }
-        match self.socket.write(out, &mut desk.tls) {
-            Ok(written) => {
-                desk.stats.bytes_written.add(written.len as u64);
-                if written.len > 0 {
-                    self.active = desk.now.tick;
-                }
-                if !written.complete {
-                    self.writable = false;
-                    let output = out.capacity();
-                    self.count(desk, Counted { output, ..self.counted });
-                    self.tracked.note(ConnState::Mwrite, self.active.secs());
-                    return Flow::Blocked;
-                }
-                self.note_answered(desk);
-                self.give_outbox(desk);
-                Flow::Done
-            }
-            Err(error) => {
-                self.reason = Reason::Error;
-                log::debug!("connection lost while writing: {error}");
-                Flow::Broken
-            }
-        }
-    }
-
-    /// All answers owed have been given to the kernel.
-    fn note_answered(&mut self, desk: &Desk) {
-        if !self.owed.is_empty() {
-            let took = desk.daemon.clock.nanos().saturating_sub(self.arrived_nanos);
-            desk.stats.latency.note(&self.owed, took);
-            self.owed = Served::default();
-        }
-    }
-
-    fn give_outbox(&mut self, desk: &mut Desk) {
-        self.count(desk, Counted { output: 0, ..self.counted });
-        if let Some(out) = self.out.take() {
-            desk.spares.give_outbox(out);
-        }
-    }
-
-    /// All is written and nothing more is wanted.
-    fn farewell(&mut self) -> Next {
-        if !self.unread {
-            return Next::Close;
-        }
-        self.end_output();
-        self.session = Session::new();
-        self.lingering = true;
-        self.readable = true;
-        Next::Linger
-    }
-
-    /// Throws input away until the socket is dry; it says so by an event when there is more.
-    fn discard(&mut self, desk: &mut Desk) -> Next {
-        for _ in 0..TURN_INPUT_MAX / READ_BUFFER_LEN {
-            if !self.readable {
-                return Next::Wait;
-            }
-            match self.socket.read(&mut desk.scratch, &mut desk.tls) {
-                Ok(0) => return Next::Close,
-                Ok(_) => {}
-                Err(error) if error.kind() == ErrorKind::WouldBlock => self.readable = false,
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(_) => return Next::Close,
-            }
-        }
-        Next::Yield
-    }
 }
 
 /// Ends a turn before its input ended, for the others' sake.
 fn give_way(desk: &Desk) -> Next {
     desk.stats.conn_yields.add(1);
     Next::Yield
-}
-
-/// How a write went.
-enum Flow {
-    Done,
-    Blocked,
-    Broken,
 }

@@ -6,6 +6,7 @@
 //! between workers.
 
 use super::outbox::Outbox;
+use super::pending::Allowance;
 use super::tls::TlsBench;
 use crate::clock::Now;
 use crate::command::Daemon;
@@ -67,9 +68,20 @@ pub(super) struct Spares {
     kept_len: usize,
     /// The part of it that is for input.
     input_len: usize,
+    /// What long buffers of input may have, those that are in use; all workers'.
+    allowance: Arc<Allowance>,
 }
 
 impl Spares {
+    /// None yet, by an allowance that others share.
+    pub(super) fn sharing(allowance: Arc<Allowance>) -> Self {
+        Self { allowance, ..Self::default() }
+    }
+
+    pub(super) fn allowance(&self) -> &Allowance {
+        &self.allowance
+    }
+
     /// An empty outbox.
     pub(super) fn take_outbox(&mut self) -> Box<Outbox> {
         let outbox = self.outboxes.pop().unwrap_or_default();

@@ -48,6 +48,7 @@ use listen::Listener;
 use metrics::Metrics;
 use mio::Poll;
 use mio::net::{TcpListener, UdpSocket};
+use pending::Allowance;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -95,6 +96,8 @@ pub struct BoundServer {
 #[derive(Debug)]
 pub struct Running {
     daemon: Arc<Daemon>,
+    /// What workers may hold of requests that are not complete.
+    long_input: Arc<Allowance>,
     local_addrs: Vec<SocketAddr>,
     udp_addrs: Vec<SocketAddr>,
     metrics_addrs: Vec<SocketAddr>,
@@ -159,8 +162,10 @@ impl BoundServer {
         let signal = Arc::new(signal);
         let acceptor =
             Acceptor::new(poll, Arc::clone(&signal), listeners, inboxes.clone(), limit, daemon.stats.register())?;
+        let long_input = Arc::new(Allowance::new(daemon.settings.process_len_max));
         let mut running = Running {
             daemon,
+            long_input,
             local_addrs,
             udp_addrs,
             metrics_addrs,
@@ -250,7 +255,7 @@ impl Running {
     }
 
     fn spawn_worker(&mut self, i: usize, core: Option<Core>, poll: Poll, inbox: Arc<Inbox>) -> io::Result<()> {
-        let daemon = Arc::clone(&self.daemon);
+        let (daemon, long_input) = (Arc::clone(&self.daemon), Arc::clone(&self.long_input));
         let name = format!("slabd-work-{i}");
         let pulse = self.pulse(&name);
         self.spawn(&name, move || {
@@ -260,7 +265,7 @@ impl Running {
                     Err(why) => log::warn!("worker {i} is not pinned: {why}"),
                 }
             }
-            let worker = Worker::new(poll, inbox, Arc::clone(&daemon), pulse);
+            let worker = Worker::new(poll, inbox, Arc::clone(&daemon), long_input, pulse);
             serve_only(&daemon.settings);
             worker.run();
         })

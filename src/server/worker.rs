@@ -21,6 +21,7 @@ use super::conn::{Conn, Next};
 use super::desk::{Desk, Spares};
 use super::idle::{Found, Idle};
 use super::inbox::{Arrival, Inbox, WAKE};
+use super::pending::Allowance;
 use super::socket::Socket;
 use super::tls::{TlsBench, TlsStream};
 use crate::auth::Auth;
@@ -85,7 +86,13 @@ pub(super) struct Worker {
 impl Worker {
     /// A worker that will serve what comes through `inbox`, which wakes `poll`. To be called on its own thread, so that
     /// its memory is near.
-    pub(super) fn new(poll: Poll, inbox: Arc<Inbox>, daemon: Arc<Daemon>, pulse: Pulse) -> Self {
+    pub(super) fn new(
+        poll: Poll,
+        inbox: Arc<Inbox>,
+        daemon: Arc<Daemon>,
+        long_input: Arc<Allowance>,
+        pulse: Pulse,
+    ) -> Self {
         let stats = daemon.stats.register();
         let local = daemon.store.local(Arc::clone(&stats));
         let now = daemon.clock.now();
@@ -95,7 +102,7 @@ impl Worker {
         stats.read_buf_count.add(1);
         stats.read_buf_bytes.add(READ_BUFFER_LEN as u64);
         let (turn_nanos, timing, served) = (daemon.clock.nanos(), false, Served::default());
-        let spares = Spares::default();
+        let spares = Spares::sharing(long_input);
         Self {
             poll,
             inbox,

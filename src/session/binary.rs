@@ -8,7 +8,7 @@
 //!    │ └── body of no interest ──► Swallow ──► Header
 //! ```
 //!
-//! Batches, prefetching, budgets and the law of fragments are as for text (`session/mod.rs`); there is less of everything, because
+//! Batches, prefetching, budgets and the law of fragments are as for text (`session/mod.rs`, `session/batch.rs`); there is less of everything, because
 //! every length is known beforehand.
 
 use super::{Stop, may_be_refused_alone};

@@ -215,7 +215,8 @@ impl Arena {
     /// Gives the memory of a page that no class has back to the system; it reads as zeros when it is touched again.
     pub(super) fn let_go(&self, page: PageId) {
         debug_assert!(self.page(page).class().is_none());
-        self.region.let_go((page.0 as usize) << self.page_shift, self.page_len());
+        // One that is kept is as good.
+        let _ = self.region.let_go((page.0 as usize) << self.page_shift, self.page_len());
     }
 
     /// Has huge pages put together in the background, or not: what has been given back would come back with them.

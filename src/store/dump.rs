@@ -133,6 +133,7 @@ impl Dump {
 
 impl Drop for Dump {
     fn drop(&mut self) {
+        self.inner.table.end_walk(std::mem::take(&mut self.walk));
         let mut board = self.inner.chores.board();
         if self.is_ours(&board) {
             board.dump.active = None;

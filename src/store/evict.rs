@@ -131,7 +131,9 @@ impl Inner {
             return chunk;
         }
         let want = guard.victims_at_once();
+        guard.state.spared = local.sparing;
         let removed = self.evict(&mut guard, &local.stats, want, at, &mut won);
+        guard.state.spared = None;
         local.count_items(-removed);
         // A page that was still being drained may have gone to the pool with its last item.
         let chunk = won.chunks.pop().or_else(|| guard.take(&self.arena, &self.pool));
@@ -238,6 +240,10 @@ impl Inner {
         let header = self.arena.header(id);
         let pinned = self.arena.is_pinned(id, class.chunk_len, header.value_len());
         if !dead && spare == Spare::Living {
+            return Fate::Kept;
+        }
+        if !dead && guard.state.spared == Some(id) {
+            guard.requeue(&self.arena, id, header.segment());
             return Fate::Kept;
         }
         let (mode, segment) = (self.lru.mode(), header.segment());

@@ -13,7 +13,6 @@ use super::arena::ItemId;
 use super::hash::Hash;
 use super::item::{Chunk, Linked, PIECE_HEADER_LEN};
 use super::pages::ClassGuard;
-use super::table::Marks;
 use super::write::{Condition, Draft, Refused, Reservation, Side, Stored, Terms};
 use super::{Inner, Local, Pinned, Store, Value};
 use crate::clock::Now;
@@ -100,13 +99,17 @@ impl Store {
             };
             let old_len: usize = old_parts.iter().map(|part| part.len()).sum();
             local.copied_len += old_len + added_len;
-            let mut reservation = self.reserve(local, draft, old_len + added_len, now)?;
             let (first, second) = if side == Side::Append { (&old_parts[..], parts) } else { (parts, &old_parts[..]) };
-            for part in first.iter().chain(second) {
-                self.fill(local, &mut reservation, part, now)?;
-            }
+            let reservation = self.inner.sparing(local, id, |local| {
+                let mut reservation = self.reserve(local, draft, old_len + added_len, now)?;
+                for part in first.iter().chain(second) {
+                    self.fill(local, &mut reservation, part, now)?;
+                }
+                Ok(reservation)
+            })?;
             let unchanged = |item: Linked<'_>| match &old {
                 _ if !self.inner.has_cas(item.id(), terms.compare) => false,
+                _ if self.inner.arena.header(item.id()).flags() != draft.flags => false,
                 Old::Short(copy) => {
                     let len = self.inner.arena.header(item.id()).value_len();
                     item.id() == id && len == copy.len() && self.inner.arena.value(item) == copy
@@ -134,8 +137,7 @@ impl Store {
         if !inner.has_cas(slot.id(), terms.compare) {
             return Err(Stored::Exists);
         }
-        let draft = inner.draft_of(slot, (hash, key), terms.cas);
-        let draft = Draft { marks: draft.marks.only(Marks::KEY_BASE64), ..draft };
+        let draft = inner.extended_draft(slot, (hash, key), terms.cas);
         let old = match self.view(&guard, slot.id()).value {
             Value::Borrowed(bytes) => {
                 copy.extend_from_slice(bytes);
@@ -143,7 +145,7 @@ impl Store {
             }
             Value::Pinned(pinned) => Old::Long(pinned),
         };
-        Ok((draft, slot.id(), old))
+        Ok((draft, inner.spare(slot), old))
     }
 }
 

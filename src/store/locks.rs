@@ -5,7 +5,7 @@
 //! ```
 //!
 //! Blocking goes with the arrows only. Against them (from the tail of a queue to an item's bucket) there is *try*, and on
-//! failure the item is skipped. Two buckets are held by a split alone, in address order; two classes never. Debug and
+//! failure the item is skipped. Two buckets are held by a split alone, in address order, or a merge, which tries; two classes never. Debug and
 //! `paranoid` builds panic on a breach.
 
 pub(super) mod word;
@@ -14,7 +14,7 @@ use std::sync::{Mutex, MutexGuard, TryLockError};
 
 /// What `word.rs` is made of. `tests/loom.rs` puts a model checker's in their place.
 mod parts {
-    pub(super) use atomic_wait::{wait, wake_one};
+    pub(super) use atomic_wait::{wait, wake_all, wake_one};
     pub(super) use std::hint::spin_loop;
     pub(super) use std::sync::atomic::{AtomicU32, Ordering};
 

@@ -179,6 +179,8 @@ pub struct Local {
     copied_len: usize,
     /// What takes long has to wait now, for the thread has others to serve.
     puts_off: bool,
+    /// The item that this thread must not evict now: it is to be replaced by what room is made for, if it is still there.
+    sparing: Option<ItemId>,
     /// Items linked less items unlinked that the shared count does not know of.
     item_delta: i64,
     /// What the last item that this thread wrote was given.
@@ -352,6 +354,7 @@ impl Store {
             cas_is_latest: false,
             copied_len: 0,
             puts_off: false,
+            sparing: None,
             item_delta: 0,
             last: Receipt::default(),
             class: 0,

@@ -56,6 +56,8 @@ pub(super) struct ClassState {
     pub(super) near_misses: u64,
     /// Live items evicted since the class last asked for a page.
     pub(super) evicted_since_asked: u32,
+    /// The item that whoever holds the class must not evict.
+    pub(super) spared: Option<ItemId>,
     /// The queued item, near the tail that was last evicted from, up to which headers are on their way to the processor's cache.
     pub(super) scout: Option<ItemId>,
 }

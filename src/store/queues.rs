@@ -167,6 +167,11 @@ struct Epoch {
 
 const SHARE_ALL: u32 = 1 << 16;
 const SHARE_MIN: u32 = SHARE_ALL / 100;
+
+/// Items that HOT may have at least, or half of the class if that is less: a key that was just stored is not the next to go, however
+/// few items of its size there are. Simulated on twelve pairs of trace and size, misses over those with 1: 1.0006 with 4, 1.0015
+/// with 8, 1.005 with 16.
+const HOT_MIN: u32 = 8;
 const SHARE_MAX: u32 = SHARE_ALL / 10 * 9;
 const SHARE_FIRST: u32 = SHARE_ALL / 10;
 
@@ -208,7 +213,7 @@ impl Probation {
     /// Items that HOT may have, of so many in all.
     fn target(&self, items: u32) -> u32 {
         let target = u64::from(items) * u64::from(self.share) / u64::from(SHARE_ALL);
-        u32::try_from(target).unwrap_or(u32::MAX).max(1)
+        u32::try_from(target).unwrap_or(u32::MAX).max(HOT_MIN.min(items / 2)).max(1)
     }
 
     /// An item is evicted from one of `items`: its ghost.
@@ -442,17 +447,18 @@ mod tests {
     }
 
     #[test]
-    fn the_share_has_bounds_and_a_class_of_few_items_has_a_probation_of_one() {
+    fn the_share_has_bounds_and_what_is_new_is_not_the_next_to_go() {
         let mut probation = Probation::default();
         for from_main in [true, false] {
             for _ in 0..10_000 {
-                let ghost = probation.evicted(from_main, 100);
-                probation.returned(ghost, 100);
+                let ghost = probation.evicted(from_main, 1000);
+                probation.returned(ghost, 1000);
             }
-            assert_eq!(probation.target(100), if from_main { 1 } else { 89 });
+            assert_eq!(probation.target(1000), if from_main { 9 } else { 899 });
+            assert_eq!(probation.target(100), if from_main { HOT_MIN } else { 89 });
         }
-        assert_eq!(Probation::default().target(3), 1);
-        assert_eq!(Probation::default().target(0), 1);
+        let few = [0, 1, 3, 8, 16, 79, 80, 100].map(|items| Probation::default().target(items));
+        assert_eq!(few, [1, 1, 1, 4, 8, 8, 8, 9]);
     }
 
     #[test]

@@ -205,11 +205,13 @@ impl Inner {
         let class = self.class(class);
         let mut strays = Vec::new();
         let mut guard = class.lock();
+        guard.state.spared = local.sparing;
         let end = next + u32::try_from(EVICT_STEPS_MAX).unwrap_or(u32::MAX);
         while emptying.next < end && self.is_draining(class, page, emptying.next) {
             self.drain_chunk(&mut guard, local, (page, emptying.next), terms, at, &mut strays);
             emptying.next += 1;
         }
+        guard.state.spared = None;
         drop(guard);
         self.give_back_all(strays);
         let guard = class.lock();

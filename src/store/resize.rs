@@ -96,6 +96,14 @@ impl Store {
     }
 }
 
+impl Store {
+    /// Makes the index smaller by a bucket, if there are few items, and gives its memory back.
+    pub fn step_index(&self) -> Progress {
+        let items = self.inner.item_count.load(Ordering::Relaxed);
+        self.inner.table.shrink(u64::try_from(items).unwrap_or(0))
+    }
+}
+
 impl Inner {
     /// The lower of the two limits.
     fn set_page_limit(&self) {

@@ -23,8 +23,9 @@
 //! both halves are locked, the items are hashed again (their lines fetched all at once before), those of the upper half
 //! move, and the new geometry is published before either lock is released. So whoever locks a bucket and then finds that the
 //! geometry still leads there holds the right one. The array is reserved at its greatest length; nothing is ever copied, and there is
-//! no pause. The price: towards the end of a round, buckets not yet split are fuller than the others, and some overflow.
+//! no pause. The inverse, when items have gone, is in `table/merge.rs`. The price: towards the end of a round, buckets not yet split are fuller than the others, and some overflow.
 
+mod merge;
 pub(super) mod walk;
 
 use super::arena::ItemId;
@@ -35,7 +36,8 @@ use crate::sys::memory::{Backing, ZeroedArray, prefetch};
 use arrayvec::ArrayVec;
 use crossbeam_utils::CachePadded;
 use std::io;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 /// One cache line of the index. All fields but `lock` are protected by the lock of the chain's first bucket.
 #[repr(C, align(64))]
@@ -349,7 +351,7 @@ impl Iterator for Lanes {
 }
 
 /// How many buckets there are: 2^level + split.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 struct Geometry {
     level: u32,
     split: u32,
@@ -396,8 +398,12 @@ pub(super) struct Table {
     overflow: ZeroedArray<Bucket>,
     geometry: CachePadded<AtomicU64>,
     spill: Ranked<Spill>,
-    /// Somebody is splitting; others need not.
+    /// Somebody is splitting, or merging; others need not.
     splitting: AtomicBool,
+    /// Buckets below this one have been in use since the memory behind them was last given back.
+    touched: AtomicUsize,
+    /// Walks under way, while which nothing is merged. Taken before any bucket's lock.
+    walks: Mutex<usize>,
 }
 
 /// Overflow buckets that are in nobody's chain.
@@ -423,6 +429,8 @@ impl Table {
             geometry: CachePadded::new(AtomicU64::new(Geometry { level: INDEX_LEVEL_MIN, split: 0 }.bits())),
             spill: Ranked::new(Spill { free: 0, fresh: 1, in_use: 0 }),
             splitting: AtomicBool::new(false),
+            touched: AtomicUsize::new(1 << INDEX_LEVEL_MIN),
+            walks: Mutex::new(0),
         })
     }
 
@@ -477,7 +485,7 @@ impl Table {
         loop {
             let index = self.geometry().index_of(hash);
             let guard = BucketGuard::lock(self, &self.buckets[index], Rank::Bucket);
-            // The lock's acquire pairs with a splitter's release: a split of this bucket is seen here.
+            // The lock's acquire pairs with a splitter's or merger's release: what became of this bucket is seen here.
             if self.geometry().index_of(hash) == index {
                 return guard;
             }
@@ -560,6 +568,7 @@ impl Table {
             lower.move_to(&mut upper, &mut spare, |id, guard| leaves(hash(id, guard)), ghost_leaves);
             // Release, and before the locks go: see `lock`.
             self.geometry.store(new.bits(), Ordering::Release);
+            self.note_touched(new.count());
         }
         for place in spare {
             self.give_spill(place);
@@ -597,7 +606,7 @@ impl Table {
         (place != 0).then(|| &self.overflow[place as usize])
     }
 
-    /// Every chain with its lock held, one after the other; with the index it has. For audits, when nothing splits.
+    /// Every chain with its lock held, one after the other; with the index it has. For audits, when nothing splits or merges.
     pub(super) fn each_chain(&self, mut visit: impl FnMut(usize, &BucketGuard<'_>)) {
         for index in 0..self.geometry().count() {
             visit(index, &BucketGuard::lock(self, &self.buckets[index], Rank::Bucket));

@@ -172,6 +172,12 @@ impl Reservation {
         self.shape.value_len - self.filled
     }
 
+    /// When the item will be dead.
+    #[must_use]
+    pub fn deadline(&self) -> Deadline {
+        self.deadline
+    }
+
     /// Bytes of the whole value.
     #[must_use]
     pub fn value_len(&self) -> usize {
@@ -324,8 +330,13 @@ impl Store {
                 inner.link(local, guard, slot, chunk, shape, draft, at)?;
                 return Ok(stored);
             }
-            drop(guard);
-            chunk = Some(inner.chunk_for(local, class, now)?);
+            chunk = Some(match slot {
+                Some(slot) if condition != Condition::Always => inner.chunk_beside(local, guard, slot, class, now)?,
+                _ => {
+                    drop(guard);
+                    inner.chunk_for(local, class, now)?
+                }
+            });
         }
     }
 
@@ -407,7 +418,8 @@ impl Store {
         }
     }
 
-    /// Links a filled reservation in the place of its key's item if that `is` still the one; none if it is another.
+    /// Links a filled reservation in the place of its key's item, of which it keeps lifetime and marks as they are now, if that
+    /// `is` still the one; none if it is another.
     pub(super) fn commit_if(
         &self,
         local: &mut Local,
@@ -426,7 +438,8 @@ impl Store {
                 Ok(Some(Stored::NotStored))
             }
             Some(found) if is(Linked::vouched(found.id(), &guard)) => {
-                let draft = reservation.draft(&key);
+                let drafted = reservation.draft(&key);
+                let draft = inner.extended_draft(found, (reservation.hash, &key), drafted.cas);
                 inner.link_reservation(local, guard, slot, &mut reservation, &draft, at)?;
                 Ok(Some(Stored::Stored))
             }
@@ -499,8 +512,7 @@ impl Store {
                 return Ok(Stored::Exists);
             }
             let header = inner.arena.header(id);
-            let (old_len, draft) = (header.value_len(), inner.draft_of(slot, (hash, key), terms.cas));
-            let draft = Draft { marks: draft.marks.only(Marks::KEY_BASE64), ..draft };
+            let (old_len, draft) = (header.value_len(), inner.extended_draft(slot, (hash, key), terms.cas));
             let new_len = old_len + bytes.len();
             let place = inner.place_for(key.len(), new_len, draft.flags);
             let Ok(Place { shape, class, large: false }) = place else {
@@ -531,8 +543,7 @@ impl Store {
                 inner.link(local, guard, Some(slot), chunk, shape, &draft, at)?;
                 return Ok(Stored::Stored);
             }
-            drop(guard);
-            spare = Some(inner.chunk_for(local, class, now)?);
+            spare = Some(inner.chunk_beside(local, guard, slot, class, now)?);
         }
     }
 
@@ -601,8 +612,7 @@ impl Store {
                 local.last.ttl = lived.shown;
                 return Ok(Some(told));
             }
-            drop(guard);
-            match inner.chunk_for(local, class, now) {
+            match inner.chunk_beside(local, guard, slot, class, now) {
                 Ok(chunk) => spare = Some(chunk),
                 Err(refused) => break Err(refused.into()),
             }
@@ -767,6 +777,12 @@ impl Inner {
         Draft { key, flags: header.flags(), deadline, cas, marks: slot.meta().marks() }
     }
 
+    /// The same with a value that is longer: of what has been noted on it only how its key is written stays.
+    pub(super) fn extended_draft<'k>(&self, slot: Slot<'_>, key: (Hash, &'k [u8]), cas: Option<u64>) -> Draft<'k> {
+        let draft = self.draft_of(slot, key, cas);
+        Draft { marks: draft.marks.only(Marks::KEY_BASE64), ..draft }
+    }
+
     /// A chunk that costs no eviction: the spare one, if it is still long enough (the item may have changed meanwhile), or one
     /// of the class's.
     pub(super) fn usable(&self, spare: Option<Chunk>, class: ClassId) -> Option<Chunk> {
@@ -792,6 +808,37 @@ impl Inner {
             self.class(class).lock().state.counts.outofmemory += 1;
             Refused::NoMemory
         })
+    }
+
+    /// A chunk for what is to take an item's place if that is still there: the item is not what is evicted for it.
+    #[cold]
+    fn chunk_beside(
+        &self,
+        local: &mut Local,
+        guard: BucketGuard<'_>,
+        slot: Slot<'_>,
+        class: ClassId,
+        now: Now,
+    ) -> Result<Chunk, Refused> {
+        let id = self.spare(slot);
+        drop(guard);
+        self.sparing(local, id, |local| self.chunk_for(local, class, now))
+    }
+
+    /// Has an item spared by all who make room, as one that has just been used.
+    pub(super) fn spare(&self, slot: Slot<'_>) -> ItemId {
+        if slot.meta().frequency() == 0 {
+            slot.set_meta(slot.meta().used());
+        }
+        slot.id()
+    }
+
+    /// Does something for which room may be made, but not by this thread's evicting the item.
+    pub(super) fn sparing<T>(&self, local: &mut Local, id: ItemId, work: impl FnOnce(&mut Local) -> T) -> T {
+        local.sparing = Some(id);
+        let done = work(local);
+        local.sparing = None;
+        done
     }
 
     /// Makes a filled chunk the item of its key, in the place of the one in `slot` if there is one.

@@ -74,23 +74,26 @@ impl Region {
     }
 
     /// Gives the memory behind a part of the region back to the system. What is read there afterwards is zeros, or what it was
-    /// if the system did not take it.
+    /// if the system did not take it; whether it did.
     ///
     /// # Panics
     /// When that is no part of the region, or not in whole pages of the system.
-    pub fn let_go(&self, offset: usize, len: usize) {
+    pub fn let_go(&self, offset: usize, len: usize) -> bool {
         assert!(offset + len <= self.len && offset.is_multiple_of(SMALL_LEN) && len.is_multiple_of(SMALL_LEN));
         #[cfg(not(miri))]
         {
             // SAFETY: inside the region by the assertion.
             let from = unsafe { self.base.add(offset) }.as_ptr().cast();
             // SAFETY: a range of the region's mapping, in whole pages. Everything in a region is valid when zero, as it was
-            // at first, and nobody has a reference that could see it change: those are given out for what is in use only.
+            // at first, and nobody has a reference that may not see it change: plain bytes are borrowed only while they are in use, and
+            // whatever else there is may change at any time.
             let gone = unsafe { libc::madvise(from, len, libc::MADV_DONTNEED) } == 0;
             // Memory that is locked (-k) is given back by another name, since Linux 5.18.
             // SAFETY: as above.
-            let _ = gone || unsafe { libc::madvise(from, len, libc::MADV_DONTNEED_LOCKED) } == 0;
+            gone || unsafe { libc::madvise(from, len, libc::MADV_DONTNEED_LOCKED) } == 0
         }
+        #[cfg(miri)]
+        false
     }
 
     /// Whether the system may put the region's small pages together to huge ones, those that are there already apart.
@@ -227,7 +230,8 @@ const HUGE_LEN: usize = 2 << 20;
 /// Types for which zeroed memory is a value, and which may be shared between threads as they lie there.
 ///
 /// # Safety
-/// All bytes zero must be a valid value; the type must need no drop; its alignment must divide 4096.
+/// All bytes zero must be a valid value; the type must be made of atomics, which may change while they are shared, also to zero; it
+/// must need no drop; its alignment must divide 4096.
 pub unsafe trait Zeroed: Sync {}
 
 /// A fixed array in a region of its own, all zero at first. Resident only where it has been written.
@@ -246,6 +250,16 @@ impl<T: Zeroed> ZeroedArray<T> {
     pub fn reserve(len: usize, backing: Backing) -> io::Result<Self> {
         let bytes = len.checked_mul(size_of::<T>()).ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput))?.max(1);
         Ok(Self { region: Region::reserve(bytes, backing)?, len, of: PhantomData })
+    }
+}
+
+impl<T: Zeroed> ZeroedArray<T> {
+    /// Has the memory of some values given back: they are zero then, whoever looks, if it says that it was.
+    ///
+    /// # Panics
+    /// When they are not in whole pages of the system.
+    pub fn let_go(&self, from: usize, count: usize) -> bool {
+        self.region.let_go(from * size_of::<T>(), count * size_of::<T>())
     }
 }
 

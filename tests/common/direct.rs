@@ -49,6 +49,12 @@ impl Direct {
         Self { daemon: Daemon { store, settings, clock: Clock::manual(), stats, auth: None, tls: None }, local }
     }
 
+    /// By this clock, which another has too: what it says of lifetimes can be compared.
+    pub(crate) fn with_clock(mut self, clock: Clock) -> Self {
+        self.daemon.clock = clock;
+        self
+    }
+
     /// A new client; its predecessor has hung up.
     pub(crate) fn connect(&mut self, values: Values) -> DirectClient<'_> {
         let session = Session::new();

@@ -1,6 +1,6 @@
 //! The lock in a bucket's first word: free, held, or held with somebody asleep on it.
 
-use super::parts::{AtomicU32, Ordering, SPINS, spin_loop, wait, wake_one};
+use super::parts::{AtomicU32, Ordering, SPINS, spin_loop, wait, wake_all, wake_one};
 
 const FREE: u32 = 0;
 const HELD: u32 = 1;
@@ -31,6 +31,13 @@ fn lock_contended(word: &AtomicU32) {
     while word.swap(AWAITED, Ordering::Acquire) != FREE {
         wait(word, AWAITED);
     }
+}
+
+/// The lock was held by this thread, and its word has become zero with the memory it lies in: it is free, or somebody else's by now. Who was
+/// asleep on it tries again.
+pub(crate) fn wiped(word: &AtomicU32) {
+    // What the holder wrote before was ordered by the system, which had to take the page from all processors.
+    wake_all(word);
 }
 
 #[inline]

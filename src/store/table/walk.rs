@@ -1,4 +1,4 @@
-//! A walk through the index, a bucket at a time, that sees every item once though buckets are split meanwhile.
+//! A walk through the index, a bucket at a time, that sees every item once though buckets are split meanwhile. They are not merged.
 //!
 //! The buckets there are when it begins are visited in order. What has been split off one of them since is visited right after it:
 //!
@@ -15,9 +15,10 @@
 use super::super::arena::ItemId;
 use super::{BucketGuard, Geometry, Table};
 use crate::store::locks::Rank;
+use std::sync::PoisonError;
 
 /// How far a walk has come.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(in crate::store) struct Walk {
     begun: Geometry,
     /// The next of the buckets there were.
@@ -35,9 +36,17 @@ impl Geometry {
 }
 
 impl Table {
-    /// A walk from the beginning.
+    /// A walk from the beginning. Until its end ([`Table::end_walk`]) no buckets are merged.
     pub(in crate::store) fn walk(&self) -> Walk {
+        let mut walks = self.walks.lock().unwrap_or_else(PoisonError::into_inner);
+        *walks += 1;
+        // With the lock: after any merge that did not know of this walk.
         Walk { begun: self.geometry(), next: 0, split_off: Vec::new() }
+    }
+
+    /// The end of a walk, wherever it has come to.
+    pub(in crate::store) fn end_walk(&self, _: Walk) {
+        *self.walks.lock().unwrap_or_else(PoisonError::into_inner) -= 1;
     }
 
     /// Visits one more bucket with its chain, and has `fetch` ask for the items of the one after it; false if there is none left.
