@@ -2,7 +2,7 @@
 //!
 //! Each page knows the earliest deadline in it and the last flush it was swept after, so a page with nothing due is skipped by a
 //! look at its entry in the page table. A page that has something due is walked chunk by chunk, in slices, under its class's
-//! lock; the earliest deadline is found anew on the way.
+//! lock; the earliest deadline is found anew on the way. A sweep that stops on the way, for whatever reason, leaves the page due.
 //!
 //! Two sweep: the maintainer, page after page, all the time but at a small share of it; and whoever needs room in a class, a
 //! slice at a time before anything alive is evicted. Where much has expired a slice finds some; where it finds none, not much is lost
@@ -32,6 +32,23 @@ const DUE_NOW: u32 = 0;
 struct Place {
     page: u32,
     chunk: u32,
+    /// Behind a page's first chunks: what its sweep began with.
+    begun: Begun,
+}
+
+/// What a page's sweep began with.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Begun {
+    /// Which sweep of the page it is: what [`Page::sweep`] said then.
+    sweep: u32,
+    /// The last flush.
+    flushed: u32,
+}
+
+impl Place {
+    fn page(page: u32) -> Self {
+        Self { page, ..Self::default() }
+    }
 }
 
 /// How far the sweep of one class for whoever needs room has come.
@@ -91,7 +108,26 @@ impl Page {
     }
 
     fn is_due(&self, at: Moment) -> bool {
-        self.earliest.load(Ordering::Relaxed) <= at.now.tick.0 || self.swept_flush.load(Ordering::Relaxed) != at.flushed
+        self.earliest.load(Ordering::Relaxed) <= at.now.tick.0
+            || self.swept_flush.load(Ordering::Relaxed) != at.flushed
+            || self.sweep.load(Ordering::Relaxed) & 1 != 0
+    }
+
+    /// A sweep of the page begins: what is seen from here on, or linked, is noted anew. Under its class's lock.
+    fn begin_sweep(&self, at: Moment) -> Begun {
+        let sweep = (self.sweep.load(Ordering::Relaxed) | 1).wrapping_add(2);
+        self.sweep.store(sweep, Ordering::Relaxed);
+        self.earliest.store(NOTHING_DUE, Ordering::Relaxed);
+        Begun { sweep, flushed: at.flushed }
+    }
+
+    /// A sweep has come to the page's end. Under its class's lock.
+    fn end_sweep(&self, begun: Begun) {
+        self.swept_flush.store(begun.flushed, Ordering::Relaxed);
+        // One begun later has forgotten what this one has noted.
+        if self.sweep.load(Ordering::Relaxed) == begun.sweep {
+            self.sweep.store(begun.sweep & !1, Ordering::Relaxed);
+        }
     }
 }
 
@@ -111,7 +147,7 @@ impl Store {
             let page = inner.arena.page(PageId(place.page));
             let class = page.class().filter(|_| place.chunk > 0 || page.is_due(at));
             let Some(class) = class else {
-                cursor.0 = Place { page: place.page + 1, chunk: 0 };
+                cursor.0 = Place::page(place.page + 1);
                 continue;
             };
             let mut guard = inner.class(class).lock();
@@ -149,7 +185,7 @@ impl Store {
             }
             let class = inner.arena.page(PageId(place.page)).class();
             let Some(class) = class.filter(|&class| wanted(class, crawl)) else {
-                crawl.place = Place { page: place.page + 1, chunk: 0 };
+                crawl.place = Place::page(place.page + 1);
                 continue;
             };
             let mut strays = Vec::new();
@@ -198,7 +234,7 @@ impl Inner {
                 guard.state.sweep.passed = 0;
                 return Some(swept.reclaimed);
             }
-            guard.state.sweep.place = Place { page: place.page + 1, chunk: 0 };
+            guard.state.sweep.place = Place::page(place.page + 1);
             guard.state.sweep.passed += 1;
             if guard.state.sweep.passed >= page_count {
                 guard.state.sweep.passed = 0;
@@ -239,13 +275,9 @@ impl Inner {
         let page = self.arena.page(PageId(place.page));
         let mut swept = Swept::default();
         if page.class() != Some(guard.class.id) {
-            return (swept, Place { page: place.page + 1, chunk: 0 });
+            return (swept, Place::page(place.page + 1));
         }
-        if place.chunk == 0 {
-            // What is seen from here on, or linked, is noted anew.
-            page.earliest.store(NOTHING_DUE, Ordering::Relaxed);
-            page.swept_flush.store(at.flushed, Ordering::Relaxed);
-        }
+        let begun = if place.chunk == 0 { page.begin_sweep(at) } else { place.begun };
         let carved = page.carved.load(Ordering::Relaxed);
         let end = carved.min(place.chunk + SWEEP_SLICE);
         for index in place.chunk..end {
@@ -254,8 +286,11 @@ impl Inner {
             swept.reclaimed += u64::from(self.sweep_chunk(guard, &local.stats, page, id, at, strays));
         }
         local.count_items(-i64::try_from(swept.reclaimed).expect("no more than a slice"));
-        let next = if end == carved { Place { page: place.page + 1, chunk: 0 } } else { Place { chunk: end, ..place } };
-        (swept, next)
+        if end < carved {
+            return (swept, Place { chunk: end, begun, ..place });
+        }
+        page.end_sweep(begun);
+        (swept, Place::page(place.page + 1))
     }
 
     /// Removes the item in a chunk if it is dead; whether it did.
