@@ -3,7 +3,7 @@
 use slabd::clock::Clock;
 use slabd::settings::{ClassSizes, LruMode, LruTuning};
 use slabd::stats::Registry;
-use slabd::store::{ClassSet, Condition, Deadline, Draft, Local, Refused, Store, StoreConfig, Stored, SweepCursor};
+use slabd::store::{ClassSet, Condition, Deadline, Draft, Local, Refused, Store, StoreConfig, Stored};
 
 struct Bench {
     store: Store,
@@ -44,9 +44,9 @@ impl Bench {
 
     /// Sweeps once around; how many items went.
     fn sweep(&mut self) -> u64 {
-        let (mut cursor, mut reclaimed) = (SweepCursor::default(), 0);
+        let mut reclaimed = 0;
         loop {
-            let swept = self.store.sweep(&mut self.local, &mut cursor, self.clock.now());
+            let swept = self.store.sweep(&mut self.local, self.clock.now());
             reclaimed += swept.reclaimed;
             if swept.round {
                 return reclaimed;
@@ -85,7 +85,7 @@ fn what_a_flush_killed_is_swept_away() {
     for n in 0..1000 {
         assert_eq!(bench.put(&format!("key{n}"), 100, 0), Ok(Stored::Stored));
     }
-    bench.store.flush_all(bench.clock.now(), Deadline::NEVER);
+    bench.store.flush_all(&mut bench.local, bench.clock.now(), Deadline::NEVER);
     for n in 0..10 {
         assert_eq!(bench.put(&format!("new{n}"), 100, 0), Ok(Stored::Stored));
     }

@@ -79,6 +79,7 @@ impl Segment {
 
 const SEGMENT_BITS: u32 = 2;
 const ACCESS_BITS: u32 = 24;
+const ACCESS_MASK: u32 = (1 << ACCESS_BITS) - 1;
 
 /// `key_access` of a free chunk: no key, and not zero either, which is how an owned chunk says it.
 const FREE: u32 = 1;
@@ -184,6 +185,17 @@ impl Header {
     pub(super) fn set_access(&self, stamp: u32) {
         let key_len = self.key_access.load(Ordering::Relaxed) >> ACCESS_BITS << ACCESS_BITS;
         self.key_access.store(key_len | stamp & ((1 << ACCESS_BITS) - 1), Ordering::Relaxed);
+    }
+
+    /// Gives the item another stamp unless it gets one just now. Neither its bucket nor its class need be locked: the key's length
+    /// stays, and an item that is unlinked meanwhile has another word here.
+    pub(super) fn replace_access(&self, seen: u32, stamp: u32) {
+        let word = self.key_access.load(Ordering::Relaxed);
+        if word >> ACCESS_BITS != 0 && word & ACCESS_MASK == seen {
+            let changed = word & !ACCESS_MASK | stamp & ACCESS_MASK;
+            // Relaxed: whoever acquires what `mark_linked` released acquires it by this change as well.
+            let _ = self.key_access.compare_exchange(word, changed, Ordering::Relaxed, Ordering::Relaxed);
+        }
     }
 
     /// Makes the item linked (its key's length, its lengths of value and its segment known), as its queue and bucket see it.
