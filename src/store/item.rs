@@ -183,8 +183,9 @@ impl Header {
 
     #[inline]
     pub(super) fn set_access(&self, stamp: u32) {
+        // Release: it takes the place of what `mark_linked` released, for whoever acquires it in `is_linked`.
         let key_len = self.key_access.load(Ordering::Relaxed) >> ACCESS_BITS << ACCESS_BITS;
-        self.key_access.store(key_len | stamp & ((1 << ACCESS_BITS) - 1), Ordering::Relaxed);
+        self.key_access.store(key_len | stamp & ((1 << ACCESS_BITS) - 1), Ordering::Release);
     }
 
     /// Gives the item another stamp unless it gets one just now. Neither its bucket nor its class need be locked: the key's length
@@ -230,12 +231,15 @@ impl Header {
     pub(super) fn mark_piece(&self, head: ItemId) {
         self.set_next(Some(head));
         self.set_prev(None);
-        self.key_access.store(PIECE, Ordering::Relaxed);
+        // Release: pairs with the acquire in `head_of_piece`. Who joins pieces holds no lock of their class; who sees there that a chunk is a
+        // piece must not take the free list's link, which `next` was before, for its head.
+        self.key_access.store(PIECE, Ordering::Release);
     }
 
     /// The head of the large item this chunk is a piece of, if it is one.
     pub(super) fn head_of_piece(&self) -> Option<ItemId> {
-        (self.key_access.load(Ordering::Relaxed) == PIECE).then(|| self.next()).flatten()
+        // Acquire: see `mark_piece`.
+        (self.key_access.load(Ordering::Acquire) == PIECE).then(|| self.next()).flatten()
     }
 }
 
