@@ -454,9 +454,11 @@ impl Arena {
         value_len < self.pin_value_min() || self.pin_word(id, chunk_len).fetch_or(PIN_ORPHAN, Ordering::AcqRel) == 0
     }
 
-    /// Whether a reader has the value pinned.
+    /// Whether a reader has the value pinned. While the bucket is held there is none to come, and who moves the item then takes
+    /// none for leave to use its chunk again.
     pub(super) fn is_pinned(&self, id: ItemId, chunk_len: usize, value_len: usize) -> bool {
-        value_len >= self.pin_value_min() && self.pin_word(id, chunk_len).load(Ordering::Relaxed) & !PIN_ORPHAN != 0
+        // Acquire: as in `orphan`, it pairs with the release in `unpin`, so that the last reader is done with the bytes.
+        value_len >= self.pin_value_min() && self.pin_word(id, chunk_len).load(Ordering::Acquire) & !PIN_ORPHAN != 0
     }
 
     /// Takes a pin back. Whether it was the last one of an unlinked item: then the chunk is the caller's.
