@@ -86,7 +86,7 @@ fn ask_both(cut: u8, input: &[u8]) {
         let is_steady = !input.windows(5).any(|word| word.eq_ignore_ascii_case(b"stats")) && !input.contains(&0x10);
         assert!(!is_steady || expected == got, "{}\n{}", expected.escape_ascii(), got.escape_ascii());
         for bench in [&mut twins.whole, &mut twins.pieces] {
-            bench.daemon.store.flush_all(bench.daemon.clock.now(), Deadline::NEVER);
+            bench.daemon.store.flush_all(&mut bench.local, bench.daemon.clock.now(), Deadline::NEVER);
             bench.daemon.clock.advance(2000);
             if twins.runs % AUDIT_EVERY == 0 {
                 bench.check();

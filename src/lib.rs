@@ -47,7 +47,7 @@
 //!   cli ─► server ─► session ─► proto ─► command ─► store, auth, tls ─► sys, stats, events, pulse, settings, clock, limits
 //! ```
 //!
-//! **Locks**: bucket → class → pool; against the arrows only *try* (`store/locks.rs`).
+//! **Locks**: sweep → bucket → class → pool; against the arrows only *try* (`store/locks.rs`).
 //!
 //! # Glossary
 //!

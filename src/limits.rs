@@ -113,6 +113,15 @@ pub const SWEEP_SLICE: u32 = 64;
 /// Pages passed over in search of one that has something due, in one slice of a sweep.
 pub const SWEEP_PAGES_MAX: usize = 1024;
 
+/// Seconds, or flushes, after which a page is swept again though nothing is known to be due in it.
+pub const SWEEP_AGE_SECS: u32 = 3600;
+
+/// Flushes that sweep, at most, in one turn of a worker.
+pub const TURN_HELPS_MAX: usize = 16;
+
+/// Pages of the store for each slice that a flush sweeps while stamps are short.
+pub const HELPED_PAGES: u32 = 4096;
+
 /// Slices swept, at most, for one chunk where nothing may be evicted.
 pub const SWEEPS_MAX: usize = 256;
 

@@ -355,6 +355,21 @@ fn moves_under_load_lose_nothing_and_are_no_error() {
     assert_eq!((stat(&mut client, "evictions"), stat(&mut client, "curr_items")), (0, 2000));
 }
 
+/// Their stamps would go round in time.
+#[test]
+fn what_was_flushed_goes_within_weeks_even_where_nobody_crawls() {
+    let server = Server::start_with(|settings| settings.background.crawler = false);
+    let mut client = server.connect();
+    (0..100).for_each(|n| set(&mut client, &format!("key{n}"), 100));
+    client.exchange(b"flush_all\r\n", b"OK\r\n");
+    set(&mut client, "alive", 100);
+    server.clock.advance(10 * 24 * 3600 * 1000);
+    std::thread::sleep(Duration::from_millis(600));
+    assert_eq!(stat(&mut client, "curr_items"), 101, "nobody sweeps");
+    server.clock.advance(20 * 24 * 3600 * 1000);
+    until("somebody does", || stat(&mut client, "curr_items") == 1);
+}
+
 #[test]
 fn a_crawl_removes_what_is_dead_and_says_what_it_saw() {
     let server = Server::start_with(|settings| settings.background.crawler = false);

@@ -3,7 +3,7 @@
 use slabd::clock::Clock;
 use slabd::settings::{ClassSizes, LruMode, LruTuning};
 use slabd::stats::Registry;
-use slabd::store::{Condition, Deadline, Draft, Local, Refused, Store, StoreConfig, Stored, SweepCursor};
+use slabd::store::{ClassSet, Condition, Deadline, Draft, Local, Refused, Store, StoreConfig, Stored};
 
 struct Bench {
     store: Store,
@@ -44,9 +44,9 @@ impl Bench {
 
     /// Sweeps once around; how many items went.
     fn sweep(&mut self) -> u64 {
-        let (mut cursor, mut reclaimed) = (SweepCursor::default(), 0);
+        let mut reclaimed = 0;
         loop {
-            let swept = self.store.sweep(&mut self.local, &mut cursor, self.clock.now());
+            let swept = self.store.sweep(&mut self.local, self.clock.now());
             reclaimed += swept.reclaimed;
             if swept.round {
                 return reclaimed;
@@ -85,7 +85,7 @@ fn what_a_flush_killed_is_swept_away() {
     for n in 0..1000 {
         assert_eq!(bench.put(&format!("key{n}"), 100, 0), Ok(Stored::Stored));
     }
-    bench.store.flush_all(bench.clock.now(), Deadline::NEVER);
+    bench.store.flush_all(&mut bench.local, bench.clock.now(), Deadline::NEVER);
     for n in 0..10 {
         assert_eq!(bench.put(&format!("new{n}"), 100, 0), Ok(Stored::Stored));
     }
@@ -118,6 +118,37 @@ fn a_cache_half_full_of_expired_items_never_evicts_a_live_one() {
     assert_eq!(bench.registry.totals().evictions, evicted, "a live item was evicted while dead ones were there");
     let gone = live.iter().filter(|key| !bench.has(key)).count();
     assert!(gone <= 8, "{gone} live items are gone");
+}
+
+/// Whoever needs room sweeps a slice, and may never come back.
+#[test]
+fn a_page_swept_in_part_is_swept_again() {
+    let mut bench = Bench::new(1, false);
+    while bench.put(&format!("key{:06}", bench.registry.totals().curr_items), 100, 10) == Ok(Stored::Stored) {}
+    bench.clock.advance(11_000);
+    assert_eq!(bench.put("one", 100, 0), Ok(Stored::Stored));
+    assert!(bench.registry.totals().curr_items > 5000, "the rest of the page was not looked at");
+    assert!(bench.sweep() > 5000);
+    assert_eq!(bench.registry.totals().curr_items, 1);
+    assert_eq!(bench.sweep(), 0);
+    assert_eq!(bench.put("large", 5000, 0), Ok(Stored::Stored), "pages are for others again");
+}
+
+/// A crawl that has looked at as many items of a class as it was to leaves the page it has come to.
+#[test]
+fn a_crawl_that_stops_within_a_page_leaves_the_rest_to_be_swept() {
+    let mut bench = Bench::new(8, true);
+    for n in 0..1000 {
+        assert_eq!(bench.put(&format!("key{n:03}"), 100, if n % 2 == 0 { 10 } else { 20 }), Ok(Stored::Stored));
+    }
+    bench.clock.advance(11_000);
+    bench.store.tune_background(|background| background.crawler_tocrawl = 64);
+    assert_eq!(bench.store.ask_crawl(ClassSet::ALL, bench.clock.now()), Ok(()));
+    let mut crawl = bench.store.take_crawl().expect("it was asked for");
+    while bench.store.crawl(&mut bench.local, &mut crawl, bench.clock.now()) {}
+    assert_eq!(bench.registry.totals().curr_items, 968, "half of 64 are dead");
+    bench.clock.advance(10_000);
+    assert_eq!(bench.sweep(), 968);
 }
 
 #[test]

@@ -5,7 +5,7 @@ use slabd::clock::{Clock, Now};
 use slabd::settings::{ClassSizes, LruMode, LruTuning};
 use slabd::stats::{Block, Registry};
 use slabd::store::{
-    ClassSet, Condition, Deadline, Draft, Local, Progress, Store, StoreConfig, Stored, SweepCursor, Value,
+    ClassSet, Condition, Deadline, Draft, Local, Progress, Store, StoreConfig, Stored, Value,
 };
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -91,7 +91,7 @@ fn come_and_go(store: &Store, local: &mut Local, thread: u64, now: Now) {
 
 /// What the maintainer does, all the time; how many buckets it has merged.
 fn night_shift(store: &Store, local: &mut Local, stop: &AtomicBool, now: Now) -> u32 {
-    let (mut moving, mut cursor, mut dump) = (None, SweepCursor::default(), None);
+    let (mut moving, mut dump) = (None, None);
     let (mut merged, mut turn) = (0, 0_u32);
     while !stop.load(Ordering::Relaxed) {
         for _ in 0..100 {
@@ -105,7 +105,7 @@ fn night_shift(store: &Store, local: &mut Local, stop: &AtomicBool, now: Now) ->
         {
             moving = None;
         }
-        let _ = store.sweep(local, &mut cursor, now);
+        let _ = store.sweep(local, now);
         // A dump now and then, not all the time: nothing is merged meanwhile.
         if turn.is_multiple_of(1000) {
             dump = store.begin_dump(ClassSet::ALL, now).ok();

@@ -618,7 +618,8 @@ impl Model {
                 self.pins.pop();
             }
             251 if self.rng.u8(0..12) == 0 => {
-                self.store.flush_all(self.now(), Deadline::NEVER);
+                let now = self.now();
+                self.store.flush_all(&mut self.locals[0], now, Deadline::NEVER);
                 self.twin.clear();
                 self.leases.clear();
                 self.crowd = self.crowd.take().map(|_| Crowd::default());

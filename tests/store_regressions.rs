@@ -69,8 +69,8 @@ impl Bench {
         self.store.delete(&mut self.local, (self.store.hash(key), key), self.clock.now())
     }
 
-    fn flush(&self) {
-        self.store.flush_all(self.clock.now(), Deadline::NEVER);
+    fn flush(&mut self) {
+        self.store.flush_all(&mut self.local, self.clock.now(), Deadline::NEVER);
     }
 }
 
@@ -111,7 +111,7 @@ fn a_flush_by_a_thread_whose_clock_lags_spares_nothing() {
     bench.clock.advance(3000);
     bench.store.begin_turn(&mut bench.local, bench.clock.now());
     assert_eq!(bench.put("before", 10), Ok(Stored::Stored));
-    bench.store.flush_all(behind, Deadline::NEVER);
+    bench.store.flush_all(&mut bench.local, behind, Deadline::NEVER);
     assert!(!bench.has("before"), "stored before the flush");
 }
 
@@ -140,12 +140,84 @@ fn what_was_found_before_a_flush_does_not_outlive_it() {
         (None, Lifetimes::default()),
         now,
         |_, _| {
-            bench.store.flush_all(now, Deadline::NEVER);
+            let mut other = bench.store.local(bench.registry.register());
+            bench.store.flush_all(&mut other, now, Deadline::NEVER);
             Ok::<_, Refused>(([b'7'].into_iter().collect(), ()))
         },
     );
     assert_eq!(rewritten, Ok(Some(())), "before the flush, then");
     assert!(!bench.has("counter"), "and so flushed");
+}
+
+/// A stamp has room for 2^24 seconds and flushes. After so many more flushes, which is some seconds of nothing else, what the first one had
+/// dropped was taken for younger than the last.
+#[test]
+fn what_a_flush_dropped_stays_away_however_many_follow() {
+    let mut bench = Bench::new(2);
+    let old: Vec<_> = (0..8).map(|n| format!("old{n}")).collect();
+    old.iter().for_each(|key| assert_eq!(bench.put(key, 10), Ok(Stored::Stored)));
+    bench.flush();
+    // Half a round, all of it but what clocks may differ by, and so on.
+    let mut flushes = 1_u32;
+    for (key, at) in old.iter().zip([1 << 23, (1 << 24) - (1 << 16) - 9, (1 << 24) - 9, 1 << 24, (1 << 24) + (1 << 15)])
+    {
+        while flushes < at {
+            bench.flush();
+            flushes += 1;
+        }
+        assert!(!bench.has(key), "{key} is back after {at} flushes");
+        assert_eq!(bench.put("new", 10), Ok(Stored::Stored));
+        assert!(bench.has("new"));
+    }
+}
+
+/// The same with something stored between any two flushes, all of it at different ages.
+#[test]
+fn what_flushes_dropped_stays_away_while_others_are_stored_between_them() {
+    let mut bench = Bench::new(8);
+    let mut last = String::new();
+    for n in 0..40_000_u64 {
+        let key = format!("key{n}");
+        assert_eq!(bench.put(&key, 10), Ok(Stored::Stored));
+        assert!(bench.has(&key), "stored after {n} flushes");
+        bench.flush();
+        bench.clock.advance(1000 * 1000);
+        if n % 16 == 0 {
+            // Whatever was stored when, somebody comes back for it.
+            last = format!("key{}", n / 2);
+        }
+        assert!(!bench.has(&last), "{last} is back after {n} flushes");
+    }
+    let kept = (0..40_000).filter(|n| bench.has(&format!("key{n}"))).count();
+    assert_eq!(kept, 0, "dropped, and served again");
+}
+
+/// And by time alone: nobody swept where dead items may stay, and in the 194th day they were back. What is alive and has not been
+/// used for longer must be, and a flush must find it.
+#[test]
+fn months_bring_nothing_back_and_take_nothing_away() {
+    let mut bench = Bench::new(2);
+    assert_eq!(bench.put("alive", 10), Ok(Stored::Stored));
+    for round in 0..2 {
+        for day in 0..230 {
+            assert_eq!(bench.put(&format!("dead{day}"), 10), Ok(Stored::Stored));
+        }
+        bench.flush();
+        let alive = format!("alive{round}");
+        assert_eq!(bench.put(&alive, 10), Ok(Stored::Stored));
+        for day in 0..230 {
+            bench.clock.advance(DAY_MS);
+            bench.store.begin_turn(&mut bench.local, bench.clock.now());
+            // What the maintainer does.
+            let now = bench.clock.now();
+            while bench.store.needs_round(now) {
+                bench.store.sweep(&mut bench.local, now);
+            }
+            assert!(!bench.has(&format!("dead{day}")), "back on day {day}");
+        }
+        assert!(bench.has(&alive), "alive, and idle for 230 days");
+    }
+    assert!(!bench.has("alive"), "flushed twice");
 }
 
 /// A thread that only removed items never told the shared count. With one client's sets served by one thread and its deletes

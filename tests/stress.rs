@@ -13,7 +13,7 @@ use slabd::settings::{ClassSizes, LruMode, LruTuning};
 use slabd::stats::Registry;
 use slabd::store::{
     ClassSet, Condition, Crawl, Deadline, Draft, Lifetimes, Local, PageMove, Pinned, Progress, Refused, Reservation,
-    Shrinking, Side, Store, StoreConfig, Stored, SweepCursor, Terms, Value,
+    Shrinking, Side, Store, StoreConfig, Stored, Terms, Value,
 };
 use std::collections::HashMap;
 use std::sync::Mutex;
@@ -471,7 +471,7 @@ impl Worker<'_> {
     fn flush(&mut self) {
         let _one_at_a_time = self.shared.flush.lock().expect("no thread panicked");
         self.shared.flushes_begun.fetch_add(1, Ordering::SeqCst);
-        self.shared.store.flush_all(self.now, Deadline::NEVER);
+        self.shared.store.flush_all(&mut self.local, self.now, Deadline::NEVER);
         self.shared.flushes_done.fetch_add(1, Ordering::SeqCst);
         self.tally.flushes += 1;
     }
@@ -506,7 +506,7 @@ fn night_shift(shared: &Shared<'_>, mut local: Local, mut rng: fastrand::Rng) ->
     let (store, memory_len) = (shared.store, shared.store.memory_len());
     let class_count = i32::try_from(store.classes(shared.clock.now()).len()).expect("few");
     let (mut moving, mut crawl) = (None::<PageMove>, None::<Crawl>);
-    let (mut shrinking, mut cursor) = (Shrinking::default(), SweepCursor::default());
+    let mut shrinking = Shrinking::default();
     while !shared.stop.load(Ordering::Relaxed) {
         let now = shared.clock.now();
         let _ = store.ask_reassign(rng.i32(-1..=class_count), rng.i32(0..=class_count));
@@ -521,7 +521,7 @@ fn night_shift(shared: &Shared<'_>, mut local: Local, mut rng: fastrand::Rng) ->
             let _ = store.ask_crawl(ClassSet::ALL, Clock::manual().now());
         }
         let _ = store.step_shrink(&mut local, &mut shrinking, now);
-        let _ = store.sweep(&mut local, &mut cursor, now);
+        let _ = store.sweep(&mut local, now);
         let _ = store.step_index();
         crawl = crawl.or_else(|| store.take_crawl());
         if let Some(under_way) = &mut crawl

@@ -498,12 +498,12 @@ pub(super) fn refused_count(cx: &Context<'_>, not_counted: NotCounted) -> WireEr
     }
 }
 
-fn flush_all(cx: &Context<'_>, delay: i64) -> Outcome<'static> {
+fn flush_all(cx: &mut Context<'_>, delay: i64) -> Outcome<'static> {
     if !cx.daemon.settings.flush {
         return Outcome::Refused(WireError::FlushDisabled);
     }
     cx.local.stats.cmd_flush.add(1);
-    cx.daemon.store.flush_all(cx.now, Deadline::from_exptime(delay.max(0), cx.now));
+    cx.daemon.store.flush_all(cx.local, cx.now, Deadline::from_exptime(delay.max(0), cx.now));
     Outcome::Done
 }
 

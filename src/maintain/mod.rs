@@ -10,7 +10,8 @@
 //! - **automove**: a page goes from the class that would miss it least to one that asks for it (`automove.rs`), the same way.
 //! - **crawl**: classes swept because an operator said so.
 //! - **index**: buckets that are not needed any more are merged, and their memory given back (`store/table/merge.rs`).
-//! - **sweep**: dead items are removed page by page (`store/sweep.rs`), so that their memory is there when it is wanted.
+//! - **sweep**: dead items are removed page by page (`store/sweep.rs`), so that their memory is there when it is wanted; where that is not
+//!   asked for, every few weeks, lest their stamps go round.
 //!
 //! Not here: deciding anything about one item, which is the store's; answering clients.
 
@@ -21,7 +22,7 @@ use crate::clock::Clock;
 use crate::limits::{MAINTAIN_PAUSE_MS, MAINTAIN_REST_MS, MAINTAIN_STEP_US, MOVE_RETRY_MS};
 use crate::pulse::Pulse;
 use crate::settings::Automove as Mode;
-use crate::store::{ClassId, ClassSample, Crawl, Local, PageMove, Progress, Shrinking, Store, SweepCursor};
+use crate::store::{ClassId, ClassSample, Crawl, Local, PageMove, Progress, Shrinking, Store};
 use automove::{Automove, ByAge};
 pub use bound::Bound;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -45,7 +46,6 @@ pub fn run(store: &Store, clock: &Clock, local: Local, bound: Option<Bound>, pul
         helping: None,
         crawl: None,
         resting_until: Instant::now(),
-        cursor: SweepCursor::default(),
         swept: 0,
     };
     // Acquire: pairs with the release of whoever stops the daemon.
@@ -78,7 +78,6 @@ struct Shift<'a> {
     crawl: Option<Crawl>,
     /// The patient duties rest until then.
     resting_until: Instant,
-    cursor: SweepCursor,
     /// Items looked at in this round of the sweep.
     swept: u64,
 }
@@ -196,11 +195,11 @@ impl Shift<'_> {
     fn sweep(&mut self) -> Duration {
         let begun = Instant::now();
         let background = self.store.background();
-        if !background.crawler {
+        if !background.crawler && !self.store.needs_round(self.clock.now()) {
             return Duration::MAX;
         }
         let step = until_late(begun, || {
-            let swept = self.store.sweep(&mut self.local, &mut self.cursor, self.clock.now());
+            let swept = self.store.sweep(&mut self.local, self.clock.now());
             if self.swept == 0 && swept.checked > 0 {
                 self.local.stats.lru_crawler_starts.add(1);
             }

@@ -83,8 +83,12 @@ pub(super) struct Page {
     pub(super) draining: AtomicBool,
     /// No item in the page has a deadline before this tick; `NOTHING_DUE` for none. May be earlier than any. Anybody may lower it.
     pub(super) earliest: AtomicU32,
-    /// The flush (its stamp) that the page was last swept after.
+    /// The stamp, and the last flush's, as the last sweep began that has come from the page's first chunk to its last and missed nothing.
+    pub(super) swept: AtomicU32,
     pub(super) swept_flush: AtomicU32,
+    /// Sweeps of the page begun so far, times two. Odd until the last one begun comes to the page's end: `earliest` then knows nothing
+    /// of the chunks it has not come to.
+    pub(super) sweep: AtomicU32,
 }
 
 impl Page {

@@ -11,6 +11,7 @@
 use super::chores::{Board, ClassSet, CrawlRefused};
 use super::expiry::Moment;
 use super::item::Linked;
+use super::pages::ClassGuard;
 use super::sizes::ClassId;
 use super::table::walk::Walk;
 use super::table::{BucketGuard, Marks, Slot};
@@ -190,7 +191,7 @@ impl Listing {
 impl Inner {
     /// The item that a chunk of a class stands for in the class's list: its own, if it is queued in this class, or the one of which it is the
     /// first piece.
-    fn listed<G>(&self, chunk: ItemId, guard: &G) -> Option<ItemId> {
+    fn listed(&self, chunk: ItemId, guard: &ClassGuard<'_>) -> Option<ItemId> {
         let header = self.arena.header(chunk);
         if header.is_linked() {
             let shape = self.arena.shape(header.key_len(), header.value_len(), header.flags());
@@ -203,7 +204,7 @@ impl Inner {
         is_first.then_some(head)
     }
 
-    fn listed_item<'g, G>(&'g self, guard: &'g G, id: ItemId, at: Moment) -> Dumped<'g> {
+    fn listed_item<'g>(&'g self, guard: &'g ClassGuard<'_>, id: ItemId, at: Moment) -> Dumped<'g> {
         self.item_as_dumped(Linked::vouched(id, guard), Marks::NONE, false, at)
     }
 

@@ -1,6 +1,7 @@
 //! Lifetimes: what the client's `exptime` means, and when an item is dead. Pure.
 
 use crate::clock::{Now, Tick};
+use crate::limits::{HELPED_PAGES, PAGE_LEN_MAX, SWEEP_AGE_SECS, SWEEP_SLICE};
 
 /// When an item dies: zero for never, otherwise the first tick at which it is dead.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,9 +46,9 @@ const _: () = assert!(Deadline::PAST.0 < Tick::START.0);
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Moment {
     pub(super) now: Now,
-    /// What is accessed now is given this stamp, its low bits that is. Greater than `flushed`.
+    /// What is accessed now is given this stamp, its low bits that is. After `flushed`.
     pub(super) stamp: u32,
-    /// Stamps up to this one are those of flushed items; zero, which no item has, for none.
+    /// Stamps up to this one are those of flushed items.
     pub(super) flushed: u32,
 }
 
@@ -62,7 +63,7 @@ impl Moment {
     /// Whether an item with this deadline and this stamp (its low bits) is dead, and why.
     #[inline]
     pub(super) fn death(self, deadline: Deadline, stamp_bits: u32) -> Option<Death> {
-        if self.flushed != 0 && self.whole_stamp(stamp_bits) <= self.flushed {
+        if self.behind(stamp_bits) >= self.latest().wrapping_sub(self.flushed) {
             return Some(Death::Flushed);
         }
         deadline.is_past(self.now).then_some(Death::Expired)
@@ -71,25 +72,60 @@ impl Moment {
     /// Seconds since an item got its stamp; none if a thread whose clock is ahead gave it.
     #[inline]
     pub(super) fn age_secs(self, stamp_bits: u32) -> u32 {
-        self.stamp.saturating_sub(self.whole_stamp(stamp_bits))
+        self.behind(stamp_bits).saturating_sub(STAMP_LEAD_MAX)
     }
 
-    /// A stamp by its low bits, which go round every 194 days: the latest one that can have been given by now. Held against the
-    /// present rather than against each other, stamps of any age are told from those of today; only an item idle for longer than a
-    /// round looks younger than it is.
+    /// The stamp that an item must be given lest it be taken for a younger one in time, if it has come to that age: one as old as
+    /// stamps become.
     #[inline]
-    fn whole_stamp(self, stamp_bits: u32) -> u32 {
-        let latest = self.stamp.wrapping_add(STAMP_LEAD_MAX);
-        latest.saturating_sub(latest.wrapping_sub(stamp_bits) & STAMP_MASK)
+    pub(super) fn oldest_instead(self, stamp_bits: u32) -> Option<u32> {
+        (self.age_secs(stamp_bits) > STAMP_AGE_MAX).then(|| self.stamp.wrapping_sub(STAMP_AGE_MAX))
+    }
+
+    /// Stamps used since the moment with this one (a whole one); none if the clock of whoever saw it is ahead.
+    pub(super) fn stamps_since(self, stamp: u32) -> u32 {
+        self.stamp.wrapping_sub(stamp).cast_signed().max(0).cast_unsigned()
+    }
+
+    /// The latest stamp that can have been given by now.
+    #[inline]
+    fn latest(self) -> u32 {
+        self.stamp.wrapping_add(STAMP_LEAD_MAX)
+    }
+
+    /// By how much a stamp, by its low bits, is earlier than the latest one: less than a round of those bits, since nothing older is left
+    /// in any item (`sweep.rs`).
+    #[inline]
+    fn behind(self, stamp_bits: u32) -> u32 {
+        self.latest().wrapping_sub(stamp_bits) & STAMP_MASK
     }
 }
 
-/// Bits of a stamp that an item has room for. Stamps count the seconds of the clock and the flushes.
+/// Bits of a stamp that an item has room for. Stamps count the seconds of the clock and the flushes, so these go round in 194 days, or in
+/// some seconds of nothing but flushes.
 const STAMP_BITS: u32 = 24;
 const STAMP_MASK: u32 = (1 << STAMP_BITS) - 1;
 
 /// How much later than the present a stamp may be: threads' clocks differ by the length of a turn.
 const STAMP_LEAD_MAX: u32 = 1 << 16;
+
+/// How much older than the present a sweep leaves a stamp: 97 days.
+const STAMP_AGE_MAX: u32 = 1 << 23;
+
+/// Stamps that may be used from the beginning of one round of sweeps, which leaves none in any item that is older than that by more than
+/// `STAMP_AGE_MAX` and the age of a page's last sweep, to the end of the next: with more, what is left would go round. A part is kept for
+/// threads that flush at the same time.
+pub(super) const STAMPS_MAX: u32 = (1 << STAMP_BITS) - STAMP_AGE_MAX - SWEEP_AGE_SECS - STAMP_LEAD_MAX - (1 << 16);
+
+/// Stamps after which whoever flushes helps with the round.
+pub(super) const STAMPS_LOW: u32 = STAMPS_MAX / 2;
+
+/// Stamps after which there is a round even where dead items are not swept: 24 days.
+pub(super) const STAMPS_USED: u32 = STAMPS_MAX / 4;
+
+// Two rounds, the one that is under way and the next, are over before the stamps are.
+const _: () =
+    assert!(((STAMPS_MAX - STAMPS_LOW) / HELPED_PAGES) as usize >= 2 * (PAGE_LEN_MAX / 40) / SWEEP_SLICE as usize);
 
 #[cfg(test)]
 mod tests {
@@ -147,13 +183,36 @@ mod tests {
             let flushed = (1 << 24) - 5;
             let moment = moment(flushed + 1 + since, flushed);
             assert_eq!(moment.death(Deadline::NEVER, moment.stamp & STAMP_MASK), None, "stored {since} s after");
-            if since < 1 << 23 {
-                for before in [0, 1, 1 << 22] {
+            for before in [0, 1, 1 << 22] {
+                // Older ones are swept before.
+                if since + before < STAMP_MASK - STAMP_LEAD_MAX {
                     let death = moment.death(Deadline::NEVER, (flushed - before) & STAMP_MASK);
                     assert_eq!(death, Some(Death::Flushed), "{before} s before, looked at {since} s after");
                 }
             }
         }
         assert_eq!(moment(9, 0).death(Deadline::PAST, 9), Some(Death::Expired));
+    }
+
+    #[test]
+    fn so_many_flushes_that_whole_stamps_go_round_make_no_difference() {
+        for flushed in [u32::MAX - 1, u32::MAX, 0, 1] {
+            let moment = Moment { now: at(8, 8), stamp: flushed.wrapping_add(2), flushed };
+            for age in 0..5 {
+                let bits = moment.stamp.wrapping_sub(age) & STAMP_MASK;
+                let death = (age >= 2).then_some(Death::Flushed);
+                assert_eq!(moment.death(Deadline::NEVER, bits), death, "{age} old, flush {flushed}");
+                assert_eq!(moment.age_secs(bits), age);
+            }
+        }
+    }
+
+    #[test]
+    fn old_stamps_are_replaced_by_ones_that_are_younger_but_not_than_the_flush() {
+        let moment = moment(3 << 23, 1 << 23);
+        assert_eq!(moment.oldest_instead((moment.stamp - STAMP_AGE_MAX) & STAMP_MASK), None);
+        let instead = moment.oldest_instead((moment.stamp - STAMP_AGE_MAX - 1) & STAMP_MASK).expect("too old");
+        assert_eq!(moment.age_secs(instead & STAMP_MASK), STAMP_AGE_MAX);
+        assert_eq!(moment.death(Deadline::NEVER, instead & STAMP_MASK), None);
     }
 }

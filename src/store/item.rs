@@ -36,7 +36,10 @@
 //! - *A page changes class only when every chunk in it is free.* A pinned or reserved chunk is not.
 
 use super::arena::{Arena, ItemId};
+use super::pages::ClassGuard;
+use super::relocate::Guards;
 use super::sizes::{ClassId, ItemShape};
+use super::table::BucketGuard;
 use crate::limits::KEY_LEN_MAX;
 use std::marker::PhantomData;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -79,6 +82,7 @@ impl Segment {
 
 const SEGMENT_BITS: u32 = 2;
 const ACCESS_BITS: u32 = 24;
+const ACCESS_MASK: u32 = (1 << ACCESS_BITS) - 1;
 
 /// `key_access` of a free chunk: no key, and not zero either, which is how an owned chunk says it.
 const FREE: u32 = 1;
@@ -182,8 +186,20 @@ impl Header {
 
     #[inline]
     pub(super) fn set_access(&self, stamp: u32) {
+        // Release: it takes the place of what `mark_linked` released, for whoever acquires it in `is_linked`.
         let key_len = self.key_access.load(Ordering::Relaxed) >> ACCESS_BITS << ACCESS_BITS;
-        self.key_access.store(key_len | stamp & ((1 << ACCESS_BITS) - 1), Ordering::Relaxed);
+        self.key_access.store(key_len | stamp & ((1 << ACCESS_BITS) - 1), Ordering::Release);
+    }
+
+    /// Gives the item another stamp unless it gets one just now. Neither its bucket nor its class need be locked: the key's length
+    /// stays, and an item that is unlinked meanwhile has another word here.
+    pub(super) fn replace_access(&self, seen: u32, stamp: u32) {
+        let word = self.key_access.load(Ordering::Relaxed);
+        if word >> ACCESS_BITS != 0 && word & ACCESS_MASK == seen {
+            let changed = word & !ACCESS_MASK | stamp & ACCESS_MASK;
+            // Relaxed: whoever acquires what `mark_linked` released acquires it by this change as well.
+            let _ = self.key_access.compare_exchange(word, changed, Ordering::Relaxed, Ordering::Relaxed);
+        }
     }
 
     /// Makes the item linked (its key's length, its lengths of value and its segment known), as its queue and bucket see it.
@@ -218,12 +234,15 @@ impl Header {
     pub(super) fn mark_piece(&self, head: ItemId) {
         self.set_next(Some(head));
         self.set_prev(None);
-        self.key_access.store(PIECE, Ordering::Relaxed);
+        // Release: pairs with the acquire in `head_of_piece`. Who joins pieces holds no lock of their class; who sees there that a chunk is a
+        // piece must not take the free list's link, which `next` was before, for its head.
+        self.key_access.store(PIECE, Ordering::Release);
     }
 
     /// The head of the large item this chunk is a piece of, if it is one.
     pub(super) fn head_of_piece(&self) -> Option<ItemId> {
-        (self.key_access.load(Ordering::Relaxed) == PIECE).then(|| self.next()).flatten()
+        // Acquire: see `mark_piece`.
+        (self.key_access.load(Ordering::Acquire) == PIECE).then(|| self.next()).flatten()
     }
 }
 
@@ -236,8 +255,11 @@ pub(super) struct Chunk {
 }
 
 impl Chunk {
-    /// The owner's word that nobody else knows the chunk: taken from a free list, a fresh page or a queue, under the class's
-    /// lock, and unlinked from the index if it was there.
+    /// The owner's word that nobody else knows the chunk, which no type can show. Who gives it: `pages.rs`, which has just taken the chunk
+    /// from the free list or a fresh page under the class's lock; whoever has unlinked an item from its bucket and its queue, and been
+    /// told by [`Arena::orphan`] that it is not pinned (`mod.rs`, `evict.rs`); the last [`Arena::unpin`] of such a one (`mod.rs`); the owner
+    /// of a large item's head for its pieces (`large.rs`); and who has moved an item that nobody has pinned out of it, with the bucket and
+    /// the class locked (`relocate.rs`).
     #[inline]
     pub(super) fn owned(id: ItemId, class: ClassId) -> Self {
         Self { id, class }
@@ -254,6 +276,21 @@ impl Chunk {
     }
 }
 
+/// A lock held under which an item stays what it is: its bucket's, or that of the class in whose queue it is.
+///
+/// # Safety
+/// While a value of the type is there, a lock of that kind is held. (Unsafe so that it can be implemented in this file only.)
+pub(super) unsafe trait Vouches {}
+
+// SAFETY: made by taking the bucket's lock, let go when it is dropped.
+unsafe impl Vouches for BucketGuard<'_> {}
+
+// SAFETY: made by taking the class's lock, let go when it is dropped.
+unsafe impl Vouches for ClassGuard<'_> {}
+
+// SAFETY: borrows one or two guards of classes.
+unsafe impl Vouches for Guards<'_, '_, '_> {}
+
 /// An item that a guard vouches for: found in a slot of its bucket, or in a queue of its class, for as long as that
 /// guard is held.
 #[derive(Clone, Copy, Debug)]
@@ -263,9 +300,10 @@ pub(super) struct Linked<'g> {
 }
 
 impl<'g> Linked<'g> {
-    /// The guard's word. `G` is the guard that was held when `id` was read from what it protects.
+    /// The guard's word: it was held when `id` was read from what it protects. That it is a guard, and held, its type shows; that
+    /// it is the one of this item is the caller's to know.
     #[inline]
-    pub(super) fn vouched<G>(id: ItemId, _guard: &'g G) -> Self {
+    pub(super) fn vouched(id: ItemId, _guard: &'g impl Vouches) -> Self {
         Self { id, guard: PhantomData }
     }
 
@@ -337,7 +375,14 @@ impl Arena {
     /// Writes `bytes` over a linked item's value from `offset` on, in place. The caller holds the bucket (`_guard`) and has
     /// made sure that the chunk has room; the value is one nobody can have pinned.
     #[inline(always)]
-    pub(super) fn overwrite<G>(&self, _guard: &mut G, id: ItemId, chunk_len: usize, offset: usize, bytes: &[u8]) {
+    pub(super) fn overwrite(
+        &self,
+        _guard: &mut BucketGuard<'_>,
+        id: ItemId,
+        chunk_len: usize,
+        offset: usize,
+        bytes: &[u8],
+    ) {
         let start = self.header_len() + self.header(id).key_len() + offset;
         assert!(start + bytes.len() <= chunk_len, "an in-place write stays in its chunk");
         debug_assert!(offset + bytes.len() < self.pin_value_min());
@@ -388,7 +433,7 @@ impl Arena {
 
     /// Names another piece in the head of a linked item whose value nobody has pinned. The caller holds its bucket, exclusively
     /// (`_guard`), and the class in whose queue it is: between them everybody who reads such a name holds one or has a pin.
-    pub(super) fn set_piece_id_at<G>(&self, _guard: &mut G, head: ItemId, offset: usize, piece: ItemId) {
+    pub(super) fn set_piece_id_at(&self, _guard: &mut BucketGuard<'_>, head: ItemId, offset: usize, piece: ItemId) {
         let place = self.place(head, offset, PIECE_ID_LEN);
         // SAFETY: inside the arena by `place`; nobody reads these bytes meanwhile, by this function's contract.
         unsafe { place.cast::<u32>().write_unaligned(piece.bits()) };
@@ -396,7 +441,7 @@ impl Arena {
 
     /// The data of a linked item's piece. `_guard` is its bucket's: pieces of linked items are never written to, and not freed
     /// while that is held.
-    pub(super) fn piece_data<'g, G>(&'g self, piece: ItemId, len: usize, _guard: &'g G) -> &'g [u8] {
+    pub(super) fn piece_data<'g>(&'g self, piece: ItemId, len: usize, _guard: &'g BucketGuard<'_>) -> &'g [u8] {
         let place = self.place(piece, PIECE_HEADER_LEN, len);
         // SAFETY: inside the arena by `place`; nobody writes these bytes while the guard is held, by this function's contract.
         unsafe { std::slice::from_raw_parts(place.as_ptr(), len) }
@@ -438,9 +483,11 @@ impl Arena {
         value_len < self.pin_value_min() || self.pin_word(id, chunk_len).fetch_or(PIN_ORPHAN, Ordering::AcqRel) == 0
     }
 
-    /// Whether a reader has the value pinned.
+    /// Whether a reader has the value pinned. While the bucket is held there is none to come, and who moves the item then takes
+    /// none for leave to use its chunk again.
     pub(super) fn is_pinned(&self, id: ItemId, chunk_len: usize, value_len: usize) -> bool {
-        value_len >= self.pin_value_min() && self.pin_word(id, chunk_len).load(Ordering::Relaxed) & !PIN_ORPHAN != 0
+        // Acquire: as in `orphan`, it pairs with the release in `unpin`, so that the last reader is done with the bytes.
+        value_len >= self.pin_value_min() && self.pin_word(id, chunk_len).load(Ordering::Acquire) & !PIN_ORPHAN != 0
     }
 
     /// Takes a pin back. Whether it was the last one of an unlinked item: then the chunk is the caller's.
@@ -457,6 +504,8 @@ pub(super) struct PinToken(());
 #[cfg(test)]
 mod tests {
     use super::super::arena::PageId;
+    use super::super::hash::Hasher;
+    use super::super::table::Table;
     use super::*;
     use crate::limits::PIN_VALUE_MIN;
 
@@ -489,7 +538,8 @@ mod tests {
         let mut chunk = Chunk::owned(arena.chunk_id(PageId(1), 3, 96), ClassId(1));
         arena.body(&mut chunk, 96)[..6].copy_from_slice(b"foobar");
         arena.header(chunk.id()).mark_linked(arena.shape(2, 4, 0), Segment::Hot, 0);
-        let mut guard = ();
+        let table = Table::new(1).expect("a small table can be mapped");
+        let mut guard = table.lock(Hasher::new(Some(1)).hash(b"fo"));
         let item = Linked::vouched(chunk.id(), &guard);
         assert_eq!((arena.key(item), arena.value(item)), (&b"fo"[..], &b"obar"[..]));
         arena.overwrite(&mut guard, chunk.id(), 96, 1, b"XY");
@@ -503,7 +553,9 @@ mod tests {
         let (chunk_len, value_len) = (32 << 10, PIN_VALUE_MIN);
         arena.header(id).mark_linked(arena.shape(1, value_len, 0), Segment::Hot, 0);
         arena.clear_pins(id, chunk_len, value_len);
-        let item = Linked::vouched(id, &());
+        let table = Table::new(1).expect("a small table can be mapped");
+        let guard = table.lock(Hasher::new(Some(1)).hash(b"k"));
+        let item = Linked::vouched(id, &guard);
         let (a, b) = (arena.pin(item, chunk_len), arena.pin(item, chunk_len));
         assert!(!arena.unpin(id, chunk_len, a));
         assert!(arena.is_pinned(id, chunk_len, value_len));

@@ -1,7 +1,7 @@
 //! Locks in one order, and the check that nobody takes them in another.
 //!
 //! ```text
-//!   bucket  ──►  class  ──►  pool (pages) or spill (overflow buckets)
+//!   sweep (the round)  ──►  bucket  ──►  class  ──►  pool (pages) or spill (overflow buckets)
 //! ```
 //!
 //! Blocking goes with the arrows only. Against them (from the tail of a queue to an item's bucket) there is *try*, and on
@@ -25,6 +25,7 @@ mod parts {
 /// A lock's place in the order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Rank {
+    Sweep,
     Bucket,
     /// The second bucket of a split.
     SplitBucket,
@@ -46,7 +47,7 @@ mod ranks {
 
     thread_local! {
         /// How many locks of each rank this thread holds.
-        static HELD: Cell<[u8; 4]> = const { Cell::new([0; 4]) };
+        static HELD: Cell<[u8; 5]> = const { Cell::new([0; 5]) };
     }
 
     impl Held {
@@ -54,7 +55,7 @@ mod ranks {
         pub(in crate::store) fn blocking(rank: Rank) -> Self {
             let held = HELD.get();
             let above = held.iter().skip(rank as usize).any(|&count| count > 0);
-            assert!(!above, "lock order: {rank:?} wanted while holding {held:?} (bucket, split, class, pool)");
+            assert!(!above, "lock order: {rank:?} wanted while holding {held:?} (sweep, bucket, split, class, pool)");
             Self::tried(rank)
         }
 

@@ -8,7 +8,7 @@
 //!   lru.rs      queues of a class, through the headers; queues.rs has their rules, evict.rs looks at their tails
 //! ```
 //!
-//! **Lock order**: bucket → class → pool, see `locks.rs`. From a queue to a bucket is *try* only.
+//! **Lock order**: sweep → bucket → class → pool, see `locks.rs`. From a queue to a bucket is *try* only.
 //!
 //! **Threads**: everything is shared but [`Local`], of which each thread that uses the store has one: a block of CAS numbers
 //! and counters. No operation takes a lock that all operations take; there are no chunks at hand per thread, because a chunk that
@@ -57,7 +57,7 @@ pub use queues::ClassCounts;
 pub use reassign::{PageMove, Progress};
 pub use resize::Shrinking;
 pub use sizes::ClassId;
-pub use sweep::{Crawl, Crawled, SweepCursor, Swept};
+pub use sweep::{Crawl, Crawled, Swept};
 pub use table::Marks;
 pub use write::{Condition, Draft, Refused, Reservation, Side, Stored, Terms};
 
@@ -78,6 +78,7 @@ use sizes::Sizes;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering};
+use sweep::Rounds;
 use table::{BucketGuard, Slot, Table};
 
 /// What a store is made from.
@@ -136,14 +137,15 @@ struct Inner {
     /// Items, as far as threads have said; off by up to `ITEM_DELTA_MAX` a thread.
     item_count: CachePadded<AtomicI64>,
     flush: Flush,
+    rounds: Rounds,
 }
 
 /// Which items a `flush_all` has made dead, in O(1): those whose stamp of last access is not after the flush's. Flushing moves
 /// the stamps on by one against the clock, so that what is stored in the same second is not among them.
 #[derive(Debug, Default)]
 struct Flush {
-    /// How far stamps are ahead of the clock, which is the number of flushes (high half), and the last flush's stamp, zero for
-    /// none (low half): in one word, so that nobody sees the one without the other.
+    /// How far stamps are ahead of the clock, which is the number of flushes (high half), and the last flush's stamp (low half): in one
+    /// word, so that nobody sees the one without the other. Both go round.
     word: AtomicU64,
     /// The second of the thread whose clock is the most ahead: no stamp was given later than this.
     newest_secs: AtomicU32,
@@ -340,6 +342,7 @@ impl Store {
             lengths_since: AtomicU64::new(0),
             item_count: CachePadded::new(AtomicI64::new(0)),
             flush: Flush::default(),
+            rounds: Rounds::default(),
         };
         Ok(Self { inner: Arc::new(inner) })
     }
@@ -451,17 +454,18 @@ impl Store {
     }
 
     /// Makes everything stored so far dead, now or (`at`) at a later tick; a second call takes the place of one still to come.
-    pub fn flush_all(&self, now: Now, at: Deadline) {
+    pub fn flush_all(&self, local: &mut Local, now: Now, at: Deadline) {
         let flush = &self.inner.flush;
         if at != Deadline::NEVER && !at.is_past(now) {
             flush.due.store(at.0, Ordering::Relaxed);
             return;
         }
         flush.due.store(0, Ordering::Relaxed);
+        self.have_stamps(local, now);
         flush.now(now);
     }
 
-    /// To be called by every thread as its turn begins: makes its clock known, and carries out a flush that has become due.
+    /// To be called by every thread that serves clients as its turn begins: makes its clock known, and carries out a flush that has become due.
     #[inline]
     pub fn begin_turn(&self, local: &mut Local, now: Now) {
         local.cas_is_latest = false;
@@ -477,6 +481,7 @@ impl Store {
             // Relaxed: only who carries the flush out is decided here.
             && flush.due.compare_exchange(due, 0, Ordering::Relaxed, Ordering::Relaxed).is_ok()
         {
+            self.have_stamps(local, now);
             flush.now(now);
         }
     }
@@ -643,8 +648,9 @@ impl Inner {
     fn moment(&self, now: Now) -> Moment {
         // Relaxed: see `Flush::now`.
         let (ahead, flushed) = Flush::parts(self.flush.word.load(Ordering::Relaxed));
-        let stamp = now.tick.secs().wrapping_add(ahead).max(flushed.wrapping_add(1));
-        Moment { now, stamp, flushed }
+        let stamp = now.tick.secs().wrapping_add(ahead);
+        let is_after = stamp.wrapping_sub(flushed).cast_signed() > 0;
+        Moment { now, stamp: if is_after { stamp } else { flushed.wrapping_add(1) }, flushed }
     }
 
     #[inline]

@@ -58,7 +58,10 @@ impl Wants {
     /// The class would like a page. Under its lock: only noted.
     pub(super) fn note(&self, class: ClassId) {
         let number = usize::from(class.number());
-        self.classes[number / 64].fetch_or(1 << (number % 64), Ordering::Relaxed);
+        // Sequentially consistent, here and below: a worker notes and then looks whether the maintainer has been called; that takes back the call
+        // and then what is noted. Whoever is second in the one order of it all sees what the first has written: a worker that
+        // finds it called still has been noted before the maintainer looks.
+        self.classes[number / 64].fetch_or(1 << (number % 64), Ordering::SeqCst);
     }
 
     /// Wakes the maintainer.
@@ -70,7 +73,7 @@ impl Wants {
     #[inline]
     pub(super) fn call(&self) {
         let asked = self.classes.iter().any(|word| word.load(Ordering::Relaxed) != 0);
-        if asked && !self.called.load(Ordering::Relaxed) && !self.called.swap(true, Ordering::Relaxed) {
+        if asked && !self.called.load(Ordering::SeqCst) && !self.called.swap(true, Ordering::SeqCst) {
             self.maintainer.get().inspect(|thread| thread.unpark());
         }
     }
@@ -86,8 +89,8 @@ impl Store {
     /// The classes that have asked for a page since this was asked last.
     #[must_use]
     pub fn take_wanting(&self) -> Vec<ClassId> {
-        self.inner.wants.called.store(false, Ordering::Relaxed);
-        let asked: Vec<u64> = self.inner.wants.classes.iter().map(|word| word.swap(0, Ordering::Relaxed)).collect();
+        self.inner.wants.called.store(false, Ordering::SeqCst);
+        let asked: Vec<u64> = self.inner.wants.classes.iter().map(|word| word.swap(0, Ordering::SeqCst)).collect();
         let has_asked = |class: &ClassId| asked[usize::from(class.number()) / 64] >> (class.number() % 64) & 1 != 0;
         self.inner.sizes.classes().filter(has_asked).collect()
     }

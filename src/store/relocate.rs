@@ -101,7 +101,7 @@ impl Inner {
         }
         for _ in 0..RELOCATE_TRIES_MAX {
             if let Some(chunk) = guard.take_at_hand(&self.arena, &self.pool, loan) {
-                return self.move_item(guard, stats, id, chunk);
+                return self.move_item(guard, stats, (id, chunk), at);
             }
             if !self.config.evict {
                 break;
@@ -145,7 +145,7 @@ impl Inner {
         }
         for _ in 0..RELOCATE_TRIES_MAX {
             if let Some(to) = guards.page.take_at_hand(&self.arena, &self.pool, loan) {
-                return self.move_large(guards, &local.stats, (head, chunk), to);
+                return self.move_large(guards, &local.stats, (head, chunk), to, at);
             }
             if !self.config.evict {
                 break;
@@ -169,6 +169,7 @@ impl Inner {
         stats: &Block,
         (head, from): (ItemId, ItemId),
         to: Chunk,
+        at: Moment,
     ) -> Moved {
         let page_class = guards.page.class;
         let hash = self.hash_of(Linked::vouched(head, &guards));
@@ -181,7 +182,7 @@ impl Inner {
         let unmoved = if pinned {
             Some(to)
         } else if head == from {
-            self.move_head(&mut guards, &bucket, (hash, head), to)
+            self.move_head(&mut guards, &bucket, (hash, head), to, at)
         } else {
             self.move_piece(&mut bucket, (head, from), to);
             stats.slab_reassign_chunk_rescues.add(1);
@@ -222,6 +223,7 @@ impl Inner {
         bucket: &BucketGuard<'_>,
         (hash, head): (Hash, ItemId),
         mut to: Chunk,
+        at: Moment,
     ) -> Option<Chunk> {
         let item = Linked::vouched(head, bucket);
         let (shape, from) = (self.arena.shape_of(item), self.arena.header(head));
@@ -241,7 +243,7 @@ impl Inner {
             let piece = self.arena.piece_id_at(head, ids_at + index * size_of::<u32>());
             self.arena.header(piece).mark_piece(to.id());
         }
-        self.copy_header(item, &to);
+        self.copy_header(item, &to, at);
         guards.replace(&self.arena, head, to.id());
         let slot = bucket.find(hash.tag(), |other| other == head).expect("a queued item is in the index");
         slot.set_id(to.id());
@@ -249,19 +251,26 @@ impl Inner {
         None
     }
 
-    /// Makes `to`, whose body is the item's, an item that is in no queue yet.
-    fn copy_header(&self, item: Linked<'_>, to: &Chunk) {
+    /// Makes `to`, whose body is the item's, an item that is in no queue yet. Its page may have been swept for old stamps just before.
+    fn copy_header(&self, item: Linked<'_>, to: &Chunk, at: Moment) {
         let (id, shape) = (to.id(), self.arena.shape_of(item));
         let (from, header) = (self.arena.header(item.id()), self.arena.header(id));
         header.set_flags(from.flags());
         header.set_deadline(from.deadline());
         self.arena.set_cas(id, self.arena.cas(item.id()));
         self.arena.clear_pins(id, self.sizes.chunk_len(to.class()), shape.value_len);
-        header.mark_linked(shape, from.segment(), from.access());
+        let stamp = at.oldest_instead(from.access()).unwrap_or_else(|| from.access());
+        header.mark_linked(shape, from.segment(), stamp);
         self.arena.note_deadline(id, from.deadline());
     }
 
-    fn move_item(&self, guard: &mut ClassGuard<'_>, stats: &Block, id: ItemId, mut chunk: Chunk) -> Moved {
+    fn move_item(
+        &self,
+        guard: &mut ClassGuard<'_>,
+        stats: &Block,
+        (id, mut chunk): (ItemId, Chunk),
+        at: Moment,
+    ) -> Moved {
         let hash = self.hash_of(Linked::vouched(id, &*guard));
         let Some(bucket) = self.table.try_lock(hash) else {
             guard.give(&self.arena, &self.pool, chunk);
@@ -279,7 +288,7 @@ impl Inner {
         let body = self.arena.body(&mut chunk, guard.class.chunk_len);
         body[..key.len()].copy_from_slice(key);
         body[key.len()..key.len() + value.len()].copy_from_slice(value);
-        self.copy_header(item, &chunk);
+        self.copy_header(item, &chunk, at);
         guard.replace(&self.arena, id, chunk.id());
         slot.set_id(chunk.id());
         self.arena.header(id).mark_unlinked();
