@@ -36,7 +36,8 @@ pub const PAGE_LEN_MAX: usize = 1 << 20;
 /// The same in a small memory, in bytes: see [`PAGES_WANTED`].
 pub const PAGE_LEN_MIN: usize = 32 << 10;
 
-/// Pages a memory is cut into at least, as long as they are no smaller than [`PAGE_LEN_MIN`]: with a hundred classes or so, fewer
+/// Pages a memory is cut into at least, as long as they are no smaller than [`PAGE_LEN_MIN`], nor than a page of the system or a chunk that
+/// an operator asks for: with a hundred classes or so, fewer
 /// would be all first pages.
 pub const PAGES_WANTED: u64 = 1024;
 

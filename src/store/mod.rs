@@ -65,6 +65,7 @@ use crate::clock::Now;
 use crate::limits::{ACCESS_LAG_SECS, CAS_BLOCK, MEMORY_GROWTH_MAX};
 use crate::settings::{ClassSizes, LruMode, LruTuning};
 use crate::stats::{Block, ClassEvent};
+use crate::sys::memory;
 use arena::{Arena, ItemId};
 use chores::Chores;
 use crossbeam_utils::CachePadded;
@@ -161,9 +162,6 @@ fn growth_max(memory_len: u64, page_len: usize) -> u32 {
     let len = nameable.min(memory_len.saturating_mul(MEMORY_GROWTH_MAX));
     u32::try_from(len / page_len as u64).unwrap_or(u32::MAX - 1)
 }
-
-/// Smallest item there is, for sizing the index: a header, a key, and hardly a value.
-const ITEM_LEN_LEAST: usize = 48;
 
 /// What one thread owns of the store.
 #[derive(Debug)]
@@ -303,7 +301,7 @@ impl Store {
     /// # Errors
     /// When the memory is less than a page, or the system does not give the address space.
     pub fn new(config: &StoreConfig) -> io::Result<Self> {
-        let sizes = Sizes::new(&config.classes, config.with_cas, config.memory_len);
+        let sizes = Sizes::new(&config.classes, config.with_cas, config.memory_len, memory::page_len());
         let page_count = u32::try_from(config.memory_len / sizes.page_len() as u64).unwrap_or(u32::MAX - 1);
         if page_count == 0 {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "less memory than a page"));
@@ -311,7 +309,7 @@ impl Store {
         // Room to grow into costs address space only; where that is short, there is less of it.
         let wanted = growth_max(config.memory_len, sizes.page_len()).max(page_count);
         let reserve = |pages: u32| {
-            let items_max = pages as usize * (sizes.page_len() / ITEM_LEN_LEAST);
+            let items_max = pages as usize * sizes.items_per_page_max();
             let arena = Arena::new(pages, sizes.page_len(), config.with_cas)?;
             Ok((arena.with_chunks_up_to(sizes.chunk_len(sizes.largest())), Table::new(items_max)?, pages))
         };
