@@ -312,7 +312,7 @@ impl Inner {
             }
         };
         // While there are too many pages the pool has none, but another one may be had for the one that has gone.
-        self.pool.free_count() > 0 || emptied == Emptied::Gone
+        self.pool.available_count() > 0 || emptied == Emptied::Gone
     }
 
     /// Whether this chunk of the page still is one to look at: the page may have gone to the pool and come back meanwhile.

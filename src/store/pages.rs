@@ -103,7 +103,8 @@ pub(super) enum Loan {
 }
 
 impl PoolState {
-    fn free_count(&self) -> u32 {
+    /// Pages that may be taken: given back, or never had, and no more than there may be.
+    fn available_count(&self) -> u32 {
         self.limit.saturating_sub(self.used)
     }
 
@@ -155,8 +156,8 @@ impl Pool {
 
     fn take(&self, arena: &Arena, class: ClassId) -> Option<PageId> {
         let mut state = self.state.lock(Rank::Pool);
-        let free_count = state.free_count();
-        if free_count == 0 || free_count == 1 && state.kept_for.is_some_and(|other| other != class) {
+        let available_count = state.available_count();
+        if available_count == 0 || available_count == 1 && state.kept_for.is_some_and(|other| other != class) {
             return None;
         }
         state.take_free(arena)
@@ -166,8 +167,8 @@ impl Pool {
     fn lend(&self, arena: &Arena, loan: Loan) -> Option<PageId> {
         let mut state = self.state.lock(Rank::Pool);
         match loan {
-            Loan::Any if state.free_count() > 0 => state.take_free(arena),
-            Loan::Unused if state.free_count() > state.given_back() => state.take_unused(arena),
+            Loan::Any if state.available_count() > 0 => state.take_free(arena),
+            Loan::Unused if state.available_count() > state.given_back() => state.take_unused(arena),
             _ => None,
         }
     }
@@ -196,8 +197,8 @@ impl Pool {
     }
 
     /// Pages that a class could have now.
-    pub(super) fn free_count(&self) -> u32 {
-        self.state.lock(Rank::Pool).free_count()
+    pub(super) fn available_count(&self) -> u32 {
+        self.state.lock(Rank::Pool).available_count()
     }
 
     /// Sets how many pages there may be. What is beyond that goes in time: see [`Pool::excess`].

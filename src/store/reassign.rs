@@ -242,7 +242,7 @@ impl Inner {
                 return true;
             }
             if guard.carve(&self.arena, &self.pool, u32::try_from(EVICT_STEPS_MAX).unwrap_or(u32::MAX))
-                && self.pool.free_count() == 0
+                && self.pool.available_count() == 0
             {
                 return false;
             }
