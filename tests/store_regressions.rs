@@ -5,7 +5,9 @@ use slabd::clock::Clock;
 use slabd::limits::PAGE_LEN_MIN;
 use slabd::settings::{ClassSizes, LruMode, LruTuning};
 use slabd::stats::Registry;
-use slabd::store::{Condition, Deadline, Draft, Lifetimes, Local, Refused, Store, StoreConfig, Stored};
+use slabd::store::{
+    Condition, Deadline, Draft, Lifetimes, Local, Progress, Refused, Store, StoreConfig, Stored, SweepCursor,
+};
 
 /// A store with one thread, moved by hand.
 struct Bench {
@@ -259,7 +261,7 @@ fn a_few_pinned_values_do_not_keep_the_others_from_being_evicted() {
 /// What a client was reading of a page that an operator moved was evicted, as if there had been no room for it.
 #[test]
 fn a_value_that_is_being_read_outlives_the_move_of_its_page() {
-    use slabd::store::{Progress, Value};
+    use slabd::store::Value;
     for patience in [3, 200] {
         let mut bench = Bench::new(1024);
         for n in 0..30 {
@@ -359,4 +361,53 @@ fn a_number_that_a_client_chose_does_not_use_up_ours() {
         let used = bench.local.last_written().cas - before;
         assert!(used <= 1001 + 16, "1001 stores have used {used} numbers");
     }
+}
+
+/// `reclaimed` is what was won from the dead when room was needed, but all that the maintainer swept away was counted as well, and so
+/// twice; as were its evictions, as made by the storing thread itself.
+#[test]
+fn what_the_maintainer_removes_is_not_counted_as_removed_for_a_store() {
+    let mut bench = Bench::with_memory(8 * PAGE_LEN_MIN as u64);
+    for n in 0..50 {
+        let key = format!("mortal{n}");
+        let draft = Draft { deadline: Deadline::from_exptime(1, bench.clock.now()), ..bench.draft(key.as_bytes()) };
+        let stored = bench.store.put(&mut bench.local, draft, Condition::Always, b"x", bench.clock.now());
+        assert_eq!(stored, Ok(Stored::Stored));
+    }
+    bench.clock.advance(3000);
+    let mut cursor = SweepCursor::default();
+    while !bench.store.sweep(&mut bench.local, &mut cursor, bench.clock.now()).round {}
+    let totals = bench.registry.totals();
+    assert_eq!((totals.crawler_reclaimed, totals.expired_unfetched, totals.reclaimed), (50, 50, 0));
+    for n in 0..400 {
+        assert_eq!(bench.put(&format!("large{n}"), 3000), Ok(Stored::Stored));
+    }
+    let before = bench.registry.totals();
+    assert!(before.direct_reclaims > 0, "the pages are full");
+    assert_eq!(before.direct_reclaims, before.evictions);
+    let now = bench.clock.now();
+    let samples = bench.store.samples(now);
+    let from = samples.iter().max_by_key(|sample| sample.pages).expect("classes").class;
+    let mut page_move = bench.store.begin_move(from, samples[0].class);
+    while bench.store.step_move(&mut bench.local, &mut page_move, now) == Progress::More {}
+    let after = bench.registry.totals();
+    assert!(after.evictions > before.evictions, "the page was full");
+    assert_eq!(after.direct_reclaims, before.direct_reclaims);
+}
+
+/// A page that was emptied for a store was counted as moved before it had moved, and once more at each store that looked whether it
+/// could.
+#[test]
+fn a_page_that_does_not_move_is_not_counted_as_moved() {
+    let mut bench = Bench::with_one_page();
+    let draft = bench.draft(b"held");
+    let held = bench.store.reserve(&mut bench.local, draft, 3000, bench.clock.now()).expect("room");
+    assert_eq!(bench.put("small", 3000), Ok(Stored::Stored));
+    for _ in 0..10 {
+        assert_eq!(bench.put("large", 9000), Err(Refused::NoMemory));
+    }
+    assert_eq!(bench.registry.totals().slabs_moved, 0);
+    drop(held);
+    assert_eq!(bench.put("large", 9000), Ok(Stored::Stored));
+    assert!(bench.registry.totals().slabs_moved <= 1);
 }

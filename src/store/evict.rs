@@ -50,6 +50,15 @@ pub(super) enum Spare {
     Nothing,
 }
 
+/// Who removes items.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum By {
+    /// A thread that needs room for what it stores.
+    Storer,
+    /// The maintainer, in its own time.
+    Maintainer,
+}
+
 /// What became of the item at a tail.
 enum Fate {
     /// Its chunk is ours.
@@ -131,7 +140,7 @@ impl Inner {
             return chunk;
         }
         let want = guard.victims_at_once();
-        let removed = self.evict(&mut guard, &local.stats, want, at, &mut won);
+        let removed = self.evict(&mut guard, &local.stats, (want, By::Storer), at, &mut won);
         local.count_items(-removed);
         // A page that was still being drained may have gone to the pool with its last item.
         let chunk = won.chunks.pop().or_else(|| guard.take(&self.arena, &self.pool));
@@ -150,7 +159,7 @@ impl Inner {
         &self,
         guard: &mut ClassGuard<'_>,
         stats: &Block,
-        want: usize,
+        (want, by): (usize, By),
         at: Moment,
         won: &mut Won,
     ) -> i64 {
@@ -187,7 +196,7 @@ impl Inner {
             }
             for (id, hash) in victims {
                 steps += 1;
-                match self.evict_item(guard, stats, (id, hash), at, spare, &mut won.strays) {
+                match self.evict_item(guard, stats, (id, hash), at, (spare, by), &mut won.strays) {
                     // Not to be used again, or the page would never be empty, and the rest of it nobody's.
                     Fate::Evicted(chunk)
                         if self.arena.page(self.arena.page_of(id)).draining.load(Ordering::Relaxed) =>
@@ -222,7 +231,7 @@ impl Inner {
         stats: &Block,
         (id, hash): (ItemId, Hash),
         at: Moment,
-        spare: Spare,
+        (spare, by): (Spare, By),
         strays: &mut Vec<Chunk>,
     ) -> Fate {
         let Some(mut bucket) = self.table.try_lock(hash) else {
@@ -259,7 +268,7 @@ impl Inner {
             if spare == Spare::Nothing { probation.removed(from_main) } else { probation.evicted(from_main, items) }
         });
         let idle_secs = at.age_secs(header.access());
-        count_eviction(stats, &mut guard.state.counts, (meta, header.deadline(), idle_secs), dead);
+        count_eviction(stats, &mut guard.state.counts, (meta, header.deadline(), idle_secs), (dead, by));
         if !dead && stats.log.wants(Kinds::EVICTIONS) {
             let key = self.arena.key(Linked::vouched(id, &bucket));
             stats.log.note(Event::Eviction(key, meta.is_fetched(), idle_secs, self.about(id, at.now)));
@@ -303,14 +312,14 @@ impl Inner {
     /// Empties one page of a class; whether one can be had for it, or the pool has one.
     fn drain_page_of(&self, local: &mut Local, donor: &Class, at: Moment) -> bool {
         let Some(mut emptying) = self.begin_drain(donor) else { return false };
-        local.stats.slabs_moved.add(1);
         // The class is let go after every slice: others store in it meanwhile.
         let emptied = loop {
-            match self.empty_slice(local, &mut emptying, Terms::HASTE, at) {
+            match self.empty_slice(local, &mut emptying, Terms::haste(By::Storer), at) {
                 Emptied::More => {}
                 emptied => break emptied,
             }
         };
+        local.stats.slabs_moved.add(u64::from(emptied == Emptied::Gone));
         // While there are too many pages the pool has none, but another one may be had for the one that has gone.
         self.pool.available_count() > 0 || emptied == Emptied::Gone
     }
@@ -372,13 +381,13 @@ impl Inner {
         let Some(id) = id.filter(|&id| self.arena.header(id).is_linked()) else { return };
         let queueing = self.queueing_class_of(id);
         if queueing.id == guard.class.id {
-            let moved = self.relocate_large(Guards::one(guard), local, (id, chunk, terms.loan), at, strays);
+            let moved = self.relocate_large(Guards::one(guard), local, (id, chunk, terms), at, strays);
             self.drain_item(guard, local, id, (moved, terms), at, strays);
         } else if let Some(mut queueing_guard) = queueing.try_lock() {
             // Looked at again: it may have been unlinked before its queue's class was locked.
             if self.arena.header(id).is_linked() {
                 let guards = Guards::two(guard, &mut queueing_guard);
-                let moved = self.relocate_large(guards, local, (id, chunk, terms.loan), at, strays);
+                let moved = self.relocate_large(guards, local, (id, chunk, terms), at, strays);
                 self.drain_item(&mut queueing_guard, local, id, (moved, terms), at, strays);
             }
         }
@@ -397,7 +406,7 @@ impl Inner {
         let mut moved = moved;
         if moved == Moved::Not {
             let mut evicted = 0;
-            moved = self.relocate(guard, &local.stats, (id, terms.loan), at, (&mut evicted, strays));
+            moved = self.relocate(guard, &local.stats, (id, terms), at, (&mut evicted, strays));
             local.count_items(-evicted);
         }
         if moved == Moved::Away || moved == Moved::Held && terms.patient {
@@ -406,7 +415,7 @@ impl Inner {
         let (header, dead) = (self.arena.header(id), self.is_dead(id, at));
         let pinned = self.arena.is_pinned(id, self.class_of(id).chunk_len, header.value_len());
         // An item whose bucket is held just now stays, and with it the page, until it is freed in its own time.
-        if self.remove_item(guard, &local.stats, id, at, Spare::Nothing, strays) {
+        if self.remove_item(guard, &local.stats, id, at, (Spare::Nothing, terms.by), strays) {
             local.stats.slab_reassign_inline_reclaim.add(u64::from(dead));
             local.stats.slab_reassign_busy_deletes.add(u64::from(pinned && !dead));
             local.count_items(-1);
@@ -420,11 +429,11 @@ impl Inner {
         stats: &Block,
         id: ItemId,
         at: Moment,
-        spare: Spare,
+        cause: (Spare, By),
         strays: &mut Vec<Chunk>,
     ) -> bool {
         let hash = self.hash_of(Linked::vouched(id, &*guard));
-        match self.evict_item(guard, stats, (id, hash), at, spare, strays) {
+        match self.evict_item(guard, stats, (id, hash), at, cause, strays) {
             Fate::Evicted(chunk) => guard.give(&self.arena, &self.pool, chunk),
             Fate::Freed | Fate::Orphaned => {}
             Fate::Kept => return false,
@@ -461,12 +470,19 @@ impl Inner {
     }
 }
 
-fn count_eviction(stats: &Block, counts: &mut ClassCounts, (meta, deadline, idle_secs): (Meta, u32, u32), dead: bool) {
+fn count_eviction(
+    stats: &Block,
+    counts: &mut ClassCounts,
+    (meta, deadline, idle_secs): (Meta, u32, u32),
+    (dead, by): (bool, By),
+) {
     let unfetched = u64::from(!meta.is_fetched());
+    let for_room = u64::from(by == By::Storer);
     if dead {
-        counts.reclaimed += 1;
+        // As in memcached: what the maintainer finds dead is counted by its sweeps.
+        counts.reclaimed += for_room;
         counts.expired_unfetched += unfetched;
-        stats.reclaimed.add(1);
+        stats.reclaimed.add(for_room);
         stats.expired_unfetched.add(unfetched);
         return;
     }
@@ -476,9 +492,9 @@ fn count_eviction(stats: &Block, counts: &mut ClassCounts, (meta, deadline, idle
     counts.evicted_time = idle_secs;
     counts.evicted_unfetched += unfetched;
     counts.evicted_active += active;
-    counts.direct_reclaims += 1;
+    counts.direct_reclaims += for_room;
     stats.evictions.add(1);
-    stats.direct_reclaims.add(1);
+    stats.direct_reclaims.add(for_room);
     stats.evicted_unfetched.add(unfetched);
     stats.evicted_active.add(active);
 }

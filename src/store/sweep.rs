@@ -10,7 +10,7 @@
 
 use super::arena::{Arena, ItemId, Page, PageId};
 use super::chores::ClassSet;
-use super::evict::Spare;
+use super::evict::{By, Spare};
 use super::expiry::Moment;
 use super::item::Chunk;
 use super::pages::ClassGuard;
@@ -193,7 +193,7 @@ impl Inner {
             }
             let page = self.arena.page(PageId(place.page));
             if page.class() == Some(guard.class.id) && (place.chunk > 0 || page.is_due(at)) {
-                let (swept, next) = self.sweep_slice(guard, local, at, place, strays);
+                let (swept, next) = self.sweep_slice(guard, local, at, (place, By::Storer), strays);
                 guard.state.sweep.place = next;
                 guard.state.sweep.passed = 0;
                 return Some(swept.reclaimed);
@@ -218,7 +218,7 @@ impl Inner {
         place: Place,
         strays: &mut Vec<Chunk>,
     ) -> (Swept, Place) {
-        let (swept, next) = self.sweep_slice(guard, local, at, place, strays);
+        let (swept, next) = self.sweep_slice(guard, local, at, (place, By::Maintainer), strays);
         let crawled = &mut guard.state.sweep.crawled;
         crawled.checked += swept.checked;
         crawled.reclaimed += swept.reclaimed;
@@ -233,7 +233,7 @@ impl Inner {
         guard: &mut ClassGuard<'_>,
         local: &mut Local,
         at: Moment,
-        place: Place,
+        (place, by): (Place, By),
         strays: &mut Vec<Chunk>,
     ) -> (Swept, Place) {
         let page = self.arena.page(PageId(place.page));
@@ -251,7 +251,7 @@ impl Inner {
         for index in place.chunk..end {
             let id = self.arena.chunk_id(PageId(place.page), index, guard.class.chunk_len);
             swept.checked += u64::from(self.arena.header(id).is_linked());
-            swept.reclaimed += u64::from(self.sweep_chunk(guard, &local.stats, page, id, at, strays));
+            swept.reclaimed += u64::from(self.sweep_chunk(guard, &local.stats, (page, id), at, by, strays));
         }
         local.count_items(-i64::try_from(swept.reclaimed).expect("no more than a slice"));
         let next = if end == carved { Place { page: place.page + 1, chunk: 0 } } else { Place { chunk: end, ..place } };
@@ -263,9 +263,9 @@ impl Inner {
         &self,
         guard: &mut ClassGuard<'_>,
         stats: &Block,
-        page: &Page,
-        id: ItemId,
+        (page, id): (&Page, ItemId),
         at: Moment,
+        by: By,
         strays: &mut Vec<Chunk>,
     ) -> bool {
         let header = self.arena.header(id);
@@ -278,10 +278,10 @@ impl Inner {
         }
         let queueing = self.queueing_class_of(id);
         let removed = if queueing.id == guard.class.id {
-            self.remove_item(guard, stats, id, at, Spare::Living, strays)
+            self.remove_item(guard, stats, id, at, (Spare::Living, by), strays)
         } else {
             queueing.try_lock().is_some_and(|mut queueing_guard| {
-                header.is_linked() && self.remove_item(&mut queueing_guard, stats, id, at, Spare::Living, strays)
+                header.is_linked() && self.remove_item(&mut queueing_guard, stats, id, at, (Spare::Living, by), strays)
             })
         };
         if !removed && header.is_linked() {
