@@ -114,12 +114,19 @@ impl Inner {
     /// A chunk of a page that is taken from another class: one of which nothing is used, or else (if anything may be evicted at
     /// all) of a class that has at least `page_count_min`.
     fn drained_chunk(&self, local: &mut Local, class: &Class, page_count_min: u32, at: Moment) -> Option<Chunk> {
-        // A page in which something is reserved or pinned stays; then another one is tried.
-        (0..DRAIN_TRIES_MAX).find_map(|_| {
-            let drained = self.release_unused_page(class)
-                || self.config.evict && self.drain_a_page(local, class, page_count_min, at);
-            drained.then(|| class.lock().take_instead(&self.arena, &self.pool)).flatten()
-        })
+        for _ in 0..DRAIN_TRIES_MAX {
+            if !self.release_unused_page(&local.stats, class) {
+                let donor = if self.config.evict { self.donor(class, page_count_min, at) } else { None };
+                // A page in which something is reserved or pinned stays; then another one is tried.
+                if !self.drain_page_of(local, donor?, at) {
+                    continue;
+                }
+            }
+            if let Some(chunk) = class.lock().take_instead(&self.arena, &self.pool) {
+                return Some(chunk);
+            }
+        }
+        None
     }
 
     /// Evicts from a class's own queues: one chunk to return, and a few more for the free list while the class is locked.
@@ -296,17 +303,15 @@ impl Inner {
         Fate::Freed
     }
 
-    /// Empties one page of another class, so that the pool has one for `wanting`: one of the class
-    /// that has the most (of several such, the one whose next victim has been idle longest). Whether the pool has one.
-    fn drain_a_page(&self, local: &mut Local, wanting: &Class, page_count_min: u32, at: Moment) -> bool {
-        let donor = self
-            .classes
-            .iter()
-            .filter(|class| class.id != wanting.id)
-            .filter_map(|class| Some((class.lock().wealth(&self.arena, self.lru.mode(), at)?, class)))
-            .filter(|((page_count, _), _)| *page_count >= page_count_min)
-            .max_by_key(|(wealth, _)| *wealth);
-        donor.is_some_and(|(_, donor)| self.drain_page_of(local, donor, at))
+    /// The class that gives a page to `wanting`: one that has the most, and of several such, the one whose next victim has been idle
+    /// longest.
+    fn donor(&self, wanting: &Class, page_count_min: u32, at: Moment) -> Option<&Class> {
+        let rank = |class: &Class| {
+            let rank = class.lock().wealth(&self.arena, self.lru.mode(), at)?;
+            (rank.0 >= page_count_min).then_some(rank)
+        };
+        let donors = self.classes.iter().filter(|class| class.id != wanting.id);
+        donors.filter_map(|class| Some((rank(class)?, class))).max_by_key(|(rank, _)| *rank).map(|(_, class)| &**class)
     }
 
     /// Empties one page of a class; whether one can be had for it, or the pool has one.
@@ -333,17 +338,27 @@ impl Inner {
     }
 
     /// Gives a page back of which another class uses nothing. Whether there was one.
-    fn release_unused_page(&self, wanting: &Class) -> bool {
-        let unused = |page: &Page| {
-            page.class().is_some_and(|class| class != wanting.id) && page.used.load(Ordering::Relaxed) == 0
-        };
-        self.arena.pages().filter(|(_, page)| unused(page)).any(|(id, page)| {
+    fn release_unused_page(&self, stats: &Block, wanting: &Class) -> bool {
+        // Most of the time there is none, and the table of pages is long.
+        if !self.pool.forget_unused() {
+            return false;
+        }
+        let is_unused = |page: &Page| page.class().is_some() && page.used.load(Ordering::Relaxed) == 0;
+        let mut seen = false;
+        let released = self.arena.pages().filter(|(_, page)| is_unused(page)).any(|(id, page)| {
+            seen = true;
             // Looked at again under the class's lock; what was seen without it is a hint.
-            let Some(class) = page.class() else { return false };
+            let Some(class) = page.class().filter(|&class| class != wanting.id) else { return false };
             let mut guard = self.class(class).lock();
-            let still = page.class() == Some(class) && unused(page) && !page.draining.load(Ordering::Relaxed);
+            let still = page.class() == Some(class) && is_unused(page) && !page.draining.load(Ordering::Relaxed);
             still && guard.drain(&self.arena, &self.pool, id) == 0
-        })
+        });
+        if seen {
+            // There may be more.
+            self.pool.note_unused();
+        }
+        stats.slabs_moved.add(u64::from(released));
+        released
     }
 
     /// Picks the page of the item that would be evicted next, and begins to drain it. One that is being drained already has an item
@@ -497,4 +512,44 @@ fn count_eviction(
     stats.direct_reclaims.add(for_room);
     stats.evicted_unfetched.add(unfetched);
     stats.evicted_active.add(active);
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::clock::Clock;
+    use crate::limits::PAGE_LEN_MIN;
+    use crate::settings::{ClassSizes, LruTuning};
+    use crate::stats::Registry;
+    use crate::store::{Condition, Deadline, Draft, LruMode, Refused, Store, StoreConfig, Stored};
+
+    /// With `-M` each store that was refused looked at all pages eight times.
+    #[test]
+    fn a_store_that_is_refused_looks_for_an_unused_page_only_if_there_may_be_one() {
+        let config = StoreConfig {
+            memory_len: 2 * PAGE_LEN_MIN as u64,
+            item_len_max: 1 << 20,
+            classes: ClassSizes::default(),
+            with_cas: true,
+            evict: false,
+            lru: LruMode::default(),
+            lru_tuning: LruTuning::default(),
+            hash_seed: Some(1),
+        };
+        let store = Store::new(&config).expect("two pages can be mapped");
+        let (mut local, now) = (store.local(Registry::default().register()), Clock::manual().now());
+        let mut put = |key: &str, len: usize| {
+            let draft = Draft::new((store.hash(key.as_bytes()), key.as_bytes()), 0, Deadline::NEVER);
+            store.put(&mut local, draft, Condition::Always, &vec![b'x'; len], now)
+        };
+        let large_count = (0..).take_while(|n| put(&format!("large{n}"), 9000).is_ok()).count();
+        assert_eq!(put("small", 9), Err(Refused::NoMemory));
+        assert!(!store.inner.pool.forget_unused(), "it has been looked, and there is none");
+        assert_eq!(put("small", 9), Err(Refused::NoMemory));
+        for key in (0..large_count).map(|n| format!("large{n}")) {
+            let key = key.as_bytes();
+            assert!(store.delete(&mut local, (store.hash(key), key), now));
+        }
+        let draft = Draft::new((store.hash(b"small"), b"small"), 0, Deadline::NEVER);
+        assert_eq!(store.put(&mut local, draft, Condition::Always, b"x", now), Ok(Stored::Stored));
+    }
 }

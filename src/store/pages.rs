@@ -19,7 +19,7 @@ use super::lru::Queue;
 use super::queues::{ClassCounts, Probation};
 use super::sizes::ClassId;
 use super::sweep::{ClassSweep, NOTHING_DUE};
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
 /// One class.
 #[derive(Debug)]
@@ -71,6 +71,8 @@ pub(super) struct ClassGuard<'a> {
 #[derive(Debug)]
 pub(super) struct Pool {
     state: Ranked<PoolState>,
+    /// A class may have a page of which nothing is used: until somebody has looked and found none.
+    may_be_unused: AtomicBool,
 }
 
 #[derive(Debug)]
@@ -151,7 +153,20 @@ impl Pool {
                 limit,
                 kept_for: None,
             }),
+            may_be_unused: AtomicBool::new(false),
         }
+    }
+
+    /// Of a page that a class has nothing is used.
+    pub(super) fn note_unused(&self) {
+        // Release, and stored whatever is there: whoever forgets it sees the page as it is, or is told again.
+        self.may_be_unused.store(true, Ordering::Release);
+    }
+
+    /// Whether there may be such a page; to be noted again unless it turns out that there is none.
+    pub(super) fn forget_unused(&self) -> bool {
+        // The load alone keeps the line where it is, as long as there is nothing to forget. Acquire: see above.
+        self.may_be_unused.load(Ordering::Relaxed) && self.may_be_unused.swap(false, Ordering::AcqRel)
     }
 
     fn take(&self, arena: &Arena, class: ClassId) -> Option<PageId> {
@@ -317,6 +332,7 @@ impl ClassGuard<'_> {
         }
         let Some(page) = pool.take(arena, self.class.id) else { return false };
         self.begin_carving(arena, page);
+        pool.note_unused();
         true
     }
 
@@ -368,6 +384,9 @@ impl ClassGuard<'_> {
                 self.release(arena, pool, page_id);
             }
             return;
+        }
+        if used == 0 {
+            pool.note_unused();
         }
         let header = arena.header(id);
         header.mark_free();
