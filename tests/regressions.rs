@@ -250,6 +250,34 @@ fn memcacheds_classes_all_have_their_pages_in_a_small_memory() {
     }
 }
 
+/// The same where the largest chunk that was asked for is half a mebibyte, and there are 16 pages for 39 classes: when all had been stored
+/// again and again some classes had a page, and each store of another size took one of them.
+#[test]
+fn values_of_more_sizes_than_there_are_pages_stay_when_there_is_room() {
+    let lens: Vec<usize> = std::iter::successors(Some(40), |len| Some(len * 5 / 4)).take(39).collect();
+    let server = Server::start_with(|settings| {
+        (settings.memory_len, settings.classes) = (8 << 20, ClassSizes::up_to(512 << 10));
+    });
+    let mut client = server.connect();
+    for n in 0..20_000 {
+        client.exchange(format!("set f{n} 0 0 10\r\n0123456789\r\n").as_bytes(), b"STORED\r\n");
+    }
+    let mut moved = 0;
+    for round in 0..50 {
+        for len in &lens {
+            let value = "x".repeat(*len);
+            client.exchange(format!("set s{len} 0 0 {len}\r\n{value}\r\n").as_bytes(), b"STORED\r\n");
+        }
+        if round == 2 {
+            moved = slabs_moved(&mut client);
+        }
+    }
+    let kept = lens.iter().filter(|len| client.ask(format!("mg s{len}\r\n").as_bytes(), b"\r\n") == b"HD\r\n").count();
+    assert_eq!(kept, lens.len());
+    let more = slabs_moved(&mut client) - moved;
+    assert!(more < 20, "{more} pages moved for values that are all there");
+}
+
 fn slabs_moved(client: &mut Client) -> u64 {
     let answer = String::from_utf8(client.ask(b"stats\r\n", b"END\r\n")).expect("stats are text");
     let row = answer.lines().find_map(|line| line.strip_prefix("STAT slabs_moved "));

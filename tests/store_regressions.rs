@@ -411,3 +411,29 @@ fn a_page_that_does_not_move_is_not_counted_as_moved() {
     assert_eq!(bench.put("large", 9000), Ok(Stored::Stored));
     assert!(bench.registry.totals().slabs_moved <= 1);
 }
+
+/// Where all classes had one page, a store in a class without one took another's last page, and all that was in it was lost, though a
+/// longer chunk was free; and the other class took it back with its next store, and so on.
+#[test]
+fn a_last_page_stays_where_a_longer_chunk_is_free_and_goes_once_a_second_at_most() {
+    let mut bench = Bench::with_memory(2 * PAGE_LEN_MIN as u64);
+    for n in 0..100 {
+        assert_eq!(bench.put(&format!("small{n:02}"), 20), Ok(Stored::Stored));
+    }
+    assert_eq!(bench.put("large0", 5000), Ok(Stored::Stored));
+    assert_eq!(bench.put("middle", 500), Ok(Stored::Stored));
+    let small = (0..100).filter(|n| bench.has(&format!("small{n:02}"))).count();
+    assert_eq!((small, bench.has("large0"), bench.has("middle")), (100, true, true));
+    assert_eq!(bench.registry.totals().slabs_moved, 0);
+    for seconds in 1..10 {
+        for n in 0..100 {
+            assert_eq!(bench.put(&format!("large{n}"), 5000), Ok(Stored::Stored));
+            assert_eq!(bench.put(&format!("middle{n}"), 500), Ok(Stored::Stored));
+            assert_eq!(bench.put(&format!("small{n:02}"), 20), Ok(Stored::Stored));
+        }
+        let moved = bench.registry.totals().slabs_moved;
+        assert!(moved <= seconds, "{moved} pages have moved in {seconds} seconds");
+        bench.clock.advance(1000);
+    }
+    assert_eq!(bench.store.audit(&[&bench.local]).held, 0);
+}

@@ -9,7 +9,7 @@ use super::expiry::Moment;
 use super::hash::Hash;
 use super::item::{Chunk, Linked, Segment};
 use super::moves::Wants;
-use super::pages::{Class, ClassGuard};
+use super::pages::{Class, ClassGuard, Loan};
 use super::queues::{ACTIVE_USES, ClassCounts, Move, kept};
 use super::reassign::{Emptied, Emptying};
 use super::relocate::{Guards, Moved, Terms};
@@ -100,15 +100,33 @@ impl ClassGuard<'_> {
 }
 
 impl Inner {
-    /// A chunk for a class that has none free, from wherever it can be had.
+    /// A chunk for a class that has none free, from wherever it can be had: what costs least first.
+    ///
+    /// ```text
+    ///   1 its own: swept, evicted      one item
+    ///   2 a page of a class with more  some items, and the class has a page from then on
+    ///   3 a chunk up to twice as long  one item
+    ///   4 any longer chunk that is free    none
+    ///   5 another class's last page    all that class has: once a second, or they would take it from each other at each store
+    ///   6 any longer chunk             one item
+    ///   7 another class's last page    where no longer chunk can be had
+    /// ```
     #[cold]
     pub(super) fn make_room(&self, local: &mut Local, class: &Class, now: Now) -> Option<Chunk> {
         let at = self.moment(now);
         self.evict_for(local, class, at)
             .or_else(|| self.drained_chunk(local, class, 2, at))
             .or_else(|| self.larger_chunk(local, class, LARGER_MAX, at))
-            .or_else(|| self.drained_chunk(local, class, 1, at))
+            .or_else(|| self.larger_free_chunk(class))
+            .or_else(|| if self.may_take_last_page(at) { self.drained_chunk(local, class, 1, at) } else { None })
             .or_else(|| self.larger_chunk(local, class, usize::MAX, at))
+            .or_else(|| self.drained_chunk(local, class, 1, at))
+    }
+
+    /// Whether a class's last page may go to another that could have a longer chunk instead: if none has in this second.
+    fn may_take_last_page(&self, at: Moment) -> bool {
+        let next_secs = at.now.tick.secs() + 1;
+        self.config.evict && self.last_page_secs.fetch_max(next_secs, Ordering::Relaxed) < next_secs
     }
 
     /// A chunk of a page that is taken from another class: one of which nothing is used, or else (if anything may be evicted at
@@ -304,11 +322,13 @@ impl Inner {
     }
 
     /// The class that gives a page to `wanting`: one that has the most, and of several such, the one whose next victim has been idle
-    /// longest.
+    /// longest. Of last pages that of the smallest chunks: what else would be in them can have longer ones, which the others cannot.
     fn donor(&self, wanting: &Class, page_count_min: u32, at: Moment) -> Option<&Class> {
         let rank = |class: &Class| {
-            let rank = class.lock().wealth(&self.arena, self.lru.mode(), at)?;
-            (rank.0 >= page_count_min).then_some(rank)
+            let (page_count, idle_secs) = class.lock().wealth(&self.arena, self.lru.mode(), at)?;
+            let number = i16::from(class.id.number());
+            let rank = (page_count, idle_secs, if page_count == 1 { -number } else { number });
+            (page_count >= page_count_min).then_some(rank)
         };
         let donors = self.classes.iter().filter(|class| class.id != wanting.id);
         donors.filter_map(|class| Some((rank(class)?, class))).max_by_key(|(rank, _)| *rank).map(|(_, class)| &**class)
@@ -463,6 +483,12 @@ impl Inner {
             .iter()
             .take_while(|larger| larger.chunk_len <= len_max)
             .find_map(|larger| self.evict_for(local, larger, at))
+    }
+
+    /// A chunk of a larger class, however large, that has one at hand.
+    fn larger_free_chunk(&self, class: &Class) -> Option<Chunk> {
+        let larger = &self.classes[class.id.index() + 1..];
+        larger.iter().find_map(|larger| larger.lock().take_at_hand(&self.arena, &self.pool, Loan::None))
     }
 
     /// The hash of a linked item's key.

@@ -130,6 +130,8 @@ struct Inner {
     classes: Box<[CachePadded<Class>]>,
     /// Classes that would like a page.
     wants: Wants,
+    /// After the second in which a class has taken another's last page.
+    last_page_secs: AtomicU32,
     /// The next block of CAS numbers.
     cas: CachePadded<AtomicU64>,
     /// Items are counted by length from this CAS number on; 0: they are not.
@@ -332,6 +334,7 @@ impl Store {
             chores: Chores::default(),
             classes,
             wants: Wants::default(),
+            last_page_secs: AtomicU32::new(0),
             cas: CachePadded::new(AtomicU64::new(if config.hash_seed.is_some() {
                 CAS_SEEDED
             } else {
