@@ -46,7 +46,8 @@ pub const PAGE_LEN_MAX: usize = 1 << 20;
 /// The same in a small memory, in bytes: see [`PAGES_WANTED`].
 pub const PAGE_LEN_MIN: usize = 32 << 10;
 
-/// Pages a memory is cut into at least, as long as they are no smaller than [`PAGE_LEN_MIN`]: with a hundred classes or so, fewer
+/// Pages a memory is cut into at least, as long as they are no smaller than [`PAGE_LEN_MIN`], nor than a page of the system or a chunk that
+/// an operator asks for: with a hundred classes or so, fewer
 /// would be all first pages.
 pub const PAGES_WANTED: u64 = 1024;
 
@@ -137,8 +138,8 @@ pub const EVICT_BATCH_BYTES: usize = 16 << 10;
 /// Items a class has, at least, for each that it evicts at a time.
 pub const ITEMS_PER_VICTIM: usize = 128;
 
-/// CAS numbers a worker takes from the shared counter at a time. What another worker's turn makes of them is thrown away: more would
-/// use numbers up faster than the time they begin from goes on.
+/// CAS numbers a worker takes from the shared counter at a time. What is left of them when another worker has taken some is thrown
+/// away: more would use numbers up faster than the time they begin from goes on, as these do beyond a million turns that store in a second.
 pub const CAS_BLOCK: u64 = 16;
 
 /// Seconds an item's time of last access may lag behind (memcached's `ITEM_UPDATE_INTERVAL`).

@@ -4,9 +4,7 @@ use crossbeam_utils::CachePadded;
 use slabd::clock::{Clock, Now};
 use slabd::settings::{ClassSizes, LruMode, LruTuning};
 use slabd::stats::{Block, Registry};
-use slabd::store::{
-    ClassSet, Condition, Deadline, Draft, Local, Progress, Store, StoreConfig, Stored, Value,
-};
+use slabd::store::{ClassSet, Condition, Deadline, Draft, Local, Progress, Store, StoreConfig, Stored, Value};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;

@@ -9,6 +9,7 @@ use common::wire::Wire;
 use slabd::cli;
 use slabd::clock::Clock;
 use slabd::limits::TURN_REQUESTS_MAX;
+use slabd::settings::ClassSizes;
 use slabd::sys::memory::{Backing, Region};
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Command, Stdio};
@@ -254,4 +255,69 @@ fn a_lease_on_an_item_with_a_number_of_the_clients_own_is_one_that_can_be_kept()
         assert!(token > 1, "{leased}");
         client.exchange(format!("lease-set k {token} 0 0 1\r\ny\r\n").as_bytes(), b"STORED\r\n");
     }
+}
+
+/// memcached's classes, the largest of this length.
+fn up_to(chunk_max: usize) -> ClassSizes {
+    ClassSizes { chunk_max: Some(chunk_max), ..ClassSizes::default() }
+}
+
+/// With memcached's classes (`-f`, `-n`, `slab_sizes`, `slab_chunk_max`) a page was a mebibyte, however little memory there was. Of 39
+/// classes eight then had a page, each store in another class took somebody's last one, and all that was in it was lost.
+#[test]
+fn memcacheds_classes_all_have_their_pages_in_a_small_memory() {
+    let lens: Vec<usize> = std::iter::successors(Some(40), |len| Some(len * 5 / 4)).take(39).collect();
+    let by_least = ClassSizes { chunk_min: Some(48), ..ClassSizes::default() };
+    for classes in [ClassSizes { factor: Some(1.25), ..ClassSizes::default() }, by_least, up_to(64 << 10)] {
+        for evict in [true, false] {
+            let server = Server::start_with(|settings| {
+                (settings.memory_len, settings.classes, settings.evict) = (8 << 20, classes.clone(), evict);
+            });
+            let mut client = server.connect();
+            for len in &lens {
+                let value = "x".repeat(*len);
+                client.exchange(format!("set s{len} 0 0 {len}\r\n{value}\r\n").as_bytes(), b"STORED\r\n");
+            }
+            let there = |client: &mut Client, len: &usize| {
+                client.ask(format!("mg s{len}\r\n").as_bytes(), b"\r\n") == b"HD\r\n"
+            };
+            let kept = lens.iter().filter(|len| there(&mut client, len)).count();
+            assert_eq!(kept, lens.len(), "{classes:?}");
+            assert_eq!(slabs_moved(&mut client), 0, "{classes:?}");
+        }
+    }
+}
+
+/// The same where the largest chunk that was asked for is half a mebibyte, and there are 16 pages for 39 classes: when all had been stored
+/// again and again some classes had a page, and each store of another size took one of them.
+#[test]
+fn values_of_more_sizes_than_there_are_pages_stay_when_there_is_room() {
+    let lens: Vec<usize> = std::iter::successors(Some(40), |len| Some(len * 5 / 4)).take(39).collect();
+    let server = Server::start_with(|settings| {
+        (settings.memory_len, settings.classes) = (8 << 20, up_to(512 << 10));
+    });
+    let mut client = server.connect();
+    for n in 0..20_000 {
+        client.exchange(format!("set f{n} 0 0 10\r\n0123456789\r\n").as_bytes(), b"STORED\r\n");
+    }
+    let mut moved = 0;
+    for round in 0..50 {
+        for len in &lens {
+            let value = "x".repeat(*len);
+            client.exchange(format!("set s{len} 0 0 {len}\r\n{value}\r\n").as_bytes(), b"STORED\r\n");
+        }
+        if round == 2 {
+            moved = slabs_moved(&mut client);
+        }
+    }
+    let kept = lens.iter().filter(|len| client.ask(format!("mg s{len}\r\n").as_bytes(), b"\r\n") == b"HD\r\n").count();
+    assert_eq!(kept, lens.len());
+    let more = slabs_moved(&mut client) - moved;
+    assert!(more < 20, "{more} pages moved for values that are all there");
+}
+
+fn slabs_moved(client: &mut Client) -> u64 {
+    let answer = String::from_utf8(client.ask(b"stats\r\n", b"END\r\n")).expect("stats are text");
+    let row = answer.lines().find_map(|line| line.strip_prefix("STAT slabs_moved "));
+    row.expect("there is such a row").parse().expect("it is a number")
 }

@@ -5,7 +5,9 @@ use slabd::clock::Clock;
 use slabd::limits::PAGE_LEN_MIN;
 use slabd::settings::{ClassSizes, LruMode, LruTuning};
 use slabd::stats::Registry;
-use slabd::store::{Condition, Deadline, Draft, Lifetimes, Local, Refused, Side, Store, StoreConfig, Stored, Terms};
+use slabd::store::{
+    Condition, Deadline, Draft, Lifetimes, Local, Progress, Refused, Side, Store, StoreConfig, Stored, Terms,
+};
 
 /// A store with one thread, moved by hand.
 struct Bench {
@@ -380,7 +382,7 @@ fn a_key_that_has_just_been_stored_is_not_the_next_to_go() {
 /// What a client was reading of a page that an operator moved was evicted, as if there had been no room for it.
 #[test]
 fn a_value_that_is_being_read_outlives_the_move_of_its_page() {
-    use slabd::store::{Progress, Value};
+    use slabd::store::Value;
     for patience in [3, 200] {
         let mut bench = Bench::new(1024);
         for n in 0..30 {
@@ -458,4 +460,100 @@ fn numbers_rise_from_thread_to_thread() {
         }
         bench.store.delete(local, draft.key, now);
     }
+}
+
+/// A client's own number near the greatest made each store of its key take a block of sixteen, which nobody used: a few hundred thousand
+/// stores a second were enough for numbers to run ahead of the time that they begin from after a restart.
+#[test]
+fn a_number_that_a_client_chose_does_not_use_up_ours() {
+    let mut bench = Bench::new(1);
+    for chosen in [u64::MAX - 2000, u64::MAX] {
+        assert_eq!(bench.put("ours", 1), Ok(Stored::Stored));
+        let before = bench.local.last_written().cas;
+        let draft = Draft { cas: Some(chosen), ..bench.draft(b"theirs") };
+        let stored = bench.store.put(&mut bench.local, draft, Condition::Always, b"x", bench.clock.now());
+        assert_eq!(stored, Ok(Stored::Stored));
+        for step in 1..1000 {
+            assert_eq!(bench.put("theirs", 1), Ok(Stored::Stored));
+            let cas = bench.local.last_written().cas;
+            assert!(cas == chosen.wrapping_add(step) || chosen == u64::MAX && cas > before, "{cas} after {chosen}");
+        }
+        assert_eq!(bench.put("ours", 1), Ok(Stored::Stored));
+        let used = bench.local.last_written().cas - before;
+        assert!(used <= 1001 + 16, "1001 stores have used {used} numbers");
+    }
+}
+
+/// `reclaimed` is what was won from the dead when room was needed, but all that the maintainer swept away was counted as well, and so
+/// twice; as were its evictions, as made by the storing thread itself.
+#[test]
+fn what_the_maintainer_removes_is_not_counted_as_removed_for_a_store() {
+    let mut bench = Bench::with_memory(8 * PAGE_LEN_MIN as u64);
+    for n in 0..50 {
+        let key = format!("mortal{n}");
+        let draft = Draft { deadline: Deadline::from_exptime(1, bench.clock.now()), ..bench.draft(key.as_bytes()) };
+        let stored = bench.store.put(&mut bench.local, draft, Condition::Always, b"x", bench.clock.now());
+        assert_eq!(stored, Ok(Stored::Stored));
+    }
+    bench.clock.advance(3000);
+    while !bench.store.sweep(&mut bench.local, bench.clock.now()).round {}
+    let totals = bench.registry.totals();
+    assert_eq!((totals.crawler_reclaimed, totals.expired_unfetched, totals.reclaimed), (50, 50, 0));
+    for n in 0..400 {
+        assert_eq!(bench.put(&format!("large{n}"), 3000), Ok(Stored::Stored));
+    }
+    let before = bench.registry.totals();
+    assert!(before.direct_reclaims > 0, "the pages are full");
+    assert_eq!(before.direct_reclaims, before.evictions);
+    let now = bench.clock.now();
+    let samples = bench.store.samples(now);
+    let from = samples.iter().max_by_key(|sample| sample.pages).expect("classes").class;
+    let mut page_move = bench.store.begin_move(from, samples[0].class);
+    while bench.store.step_move(&mut bench.local, &mut page_move, now) == Progress::More {}
+    let after = bench.registry.totals();
+    assert!(after.evictions > before.evictions, "the page was full");
+    assert_eq!(after.direct_reclaims, before.direct_reclaims);
+}
+
+/// A page that was emptied for a store was counted as moved before it had moved, and once more at each store that looked whether it
+/// could.
+#[test]
+fn a_page_that_does_not_move_is_not_counted_as_moved() {
+    let mut bench = Bench::with_one_page();
+    let draft = bench.draft(b"held");
+    let held = bench.store.reserve(&mut bench.local, draft, 3000, bench.clock.now()).expect("room");
+    assert_eq!(bench.put("small", 3000), Ok(Stored::Stored));
+    for _ in 0..10 {
+        assert_eq!(bench.put("large", 9000), Err(Refused::NoMemory));
+    }
+    assert_eq!(bench.registry.totals().slabs_moved, 0);
+    drop(held);
+    assert_eq!(bench.put("large", 9000), Ok(Stored::Stored));
+    assert!(bench.registry.totals().slabs_moved <= 1);
+}
+
+/// Where all classes had one page, a store in a class without one took another's last page, and all that was in it was lost, though a
+/// longer chunk was free; and the other class took it back with its next store, and so on.
+#[test]
+fn a_last_page_stays_where_a_longer_chunk_is_free_and_goes_once_a_second_at_most() {
+    let mut bench = Bench::with_memory(2 * PAGE_LEN_MIN as u64);
+    for n in 0..100 {
+        assert_eq!(bench.put(&format!("small{n:02}"), 20), Ok(Stored::Stored));
+    }
+    assert_eq!(bench.put("large0", 5000), Ok(Stored::Stored));
+    assert_eq!(bench.put("middle", 500), Ok(Stored::Stored));
+    let small = (0..100).filter(|n| bench.has(&format!("small{n:02}"))).count();
+    assert_eq!((small, bench.has("large0"), bench.has("middle")), (100, true, true));
+    assert_eq!(bench.registry.totals().slabs_moved, 0);
+    for seconds in 1..10 {
+        for n in 0..100 {
+            assert_eq!(bench.put(&format!("large{n}"), 5000), Ok(Stored::Stored));
+            assert_eq!(bench.put(&format!("middle{n}"), 500), Ok(Stored::Stored));
+            assert_eq!(bench.put(&format!("small{n:02}"), 20), Ok(Stored::Stored));
+        }
+        let moved = bench.registry.totals().slabs_moved;
+        assert!(moved <= seconds, "{moved} pages have moved in {seconds} seconds");
+        bench.clock.advance(1000);
+    }
+    assert_eq!(bench.store.audit(&[&bench.local]).held, 0);
 }

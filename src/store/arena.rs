@@ -2,16 +2,16 @@
 //!
 //! ```text
 //!  byte 0          page length     twice that               memory
-//!  +---------------+---------------+---------------+-- ... --+------------+
-//!  | page 0        | page 1        | page 2        |         | superblock |
-//!  +---------------+---------------+---------------+-- ... --+------------+
+//!  +---------------+---------------+---------------+-- ... --+
+//!  | page 0        | page 1        | page 2        |         |
+//!  +---------------+---------------+---------------+-- ... --+
 //!                  | chunk | chunk | chunk | ..rest|
 //!                    ^ ItemId = byte offset / unit + 1
 //! ```
 //!
 //! An [`ItemId`] is an offset, never an address: half the size of a pointer, checked against the region on every use,
 //! and as good in another process that maps the same memory elsewhere. The unit is 8 bytes for up to 32 GiB and doubles with the
-//! memory. The one is added so that no chunk has the id zero; the superblock lies behind the pages so that it costs no page.
+//! memory. The one is added so that no chunk has the id zero.
 //!
 //! Not here: who owns a chunk (`pages.rs`) and what is in it (`item.rs`).
 
@@ -120,63 +120,27 @@ pub(super) struct Arena {
     seen: AtomicU32,
 }
 
-/// What a successor that maps the same memory must find to go on with it.
-#[repr(C)]
-struct Superblock {
-    magic: AtomicU64,
-    layout_version: AtomicU64,
-    unit_len: AtomicU64,
-    header_len: AtomicU64,
-    page_count: AtomicU64,
-    page_len: AtomicU64,
-}
-
-const MAGIC: u64 = u64::from_le_bytes(*b"slabd\0\0\0");
-const LAYOUT_VERSION: u64 = 1;
-
 // SAFETY: a bucket is made of atomic integers only (zero is a value, no drop) and aligned to 64.
 unsafe impl Zeroed for Bucket {}
 
 // SAFETY: a page's entry is made of atomics only, all of which may be zero, has no drop and is aligned to 4.
 unsafe impl Zeroed for Page {}
 
-/// Bytes behind the pages.
-const SUPERBLOCK_LEN: usize = 4096;
-
-const _: () = assert!(size_of::<Superblock>() <= SUPERBLOCK_LEN);
 const _: () = assert!(align_of::<Header>() <= 8);
 
 impl Arena {
     /// Reserves room for `page_count` pages of `page_len` bytes, a power of two: as many as there will ever be.
     pub(super) fn new(page_count: u32, page_len: usize, with_cas: bool) -> io::Result<Self> {
         assert!(page_len.is_power_of_two(), "pages are powers of two");
-        let len = page_count as usize * page_len + SUPERBLOCK_LEN;
-        let arena = Self {
-            region: Region::reserve(len, Backing::Huge)?,
+        Ok(Self {
+            region: Region::reserve(page_count as usize * page_len, Backing::Huge)?,
             unit: Unit::for_memory(u64::from(page_count) * page_len as u64),
             pin_value_min: PIN_VALUE_MIN,
             page_shift: page_len.trailing_zeros(),
             header_len: if with_cas { size_of::<Header>() + 8 } else { size_of::<Header>() },
             pages: ZeroedArray::reserve(page_count as usize, Backing::Small)?,
             seen: AtomicU32::new(0),
-        };
-        let superblock = arena.superblock();
-        superblock.magic.store(MAGIC, Ordering::Relaxed);
-        superblock.layout_version.store(LAYOUT_VERSION, Ordering::Relaxed);
-        superblock.unit_len.store(arena.unit.len() as u64, Ordering::Relaxed);
-        superblock.header_len.store(arena.header_len as u64, Ordering::Relaxed);
-        superblock.page_count.store(u64::from(page_count), Ordering::Relaxed);
-        superblock.page_len.store(page_len as u64, Ordering::Relaxed);
-        Ok(arena)
-    }
-
-    fn superblock(&self) -> &Superblock {
-        let offset = self.pages.len() << self.page_shift;
-        // SAFETY: the region is longer than its pages by a superblock.
-        let place = unsafe { self.region.base().add(offset) };
-        // SAFETY: aligned as pages are, zeroed, inside the region, and in no page, so never part of a chunk; the
-        // superblock is made of atomics, so sharing it is sound.
-        unsafe { place.cast::<Superblock>().as_ref() }
+        })
     }
 
     /// The same where chunks are no longer than this: values that may be too long for any are not copied but pinned.
@@ -324,7 +288,6 @@ mod tests {
                 assert_eq!(arena.header(id).key_len(), 0);
             }
         }
-        assert_eq!(arena.superblock().magic.load(Ordering::Relaxed), MAGIC);
     }
 
     #[test]

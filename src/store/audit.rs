@@ -1,4 +1,4 @@
-//! A walk over everything that proves every invariant: for tests and paranoid builds, with nobody else at work.
+//! A walk over everything that proves every invariant: for tests, with nobody else at work.
 
 use super::arena::ItemId;
 use super::item::{Linked, Segment};

@@ -9,7 +9,7 @@ use super::expiry::Moment;
 use super::hash::Hash;
 use super::item::{Chunk, Linked, Segment};
 use super::moves::Wants;
-use super::pages::{Class, ClassGuard};
+use super::pages::{Class, ClassGuard, Loan};
 use super::queues::{ACTIVE_USES, ClassCounts, Move, kept};
 use super::reassign::{Emptied, Emptying};
 use super::relocate::{Guards, Moved, Terms};
@@ -48,6 +48,15 @@ pub(super) enum Spare {
     Pinned,
     /// Nothing: its page is to be emptied.
     Nothing,
+}
+
+/// Who removes items.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum By {
+    /// A thread that needs room for what it stores.
+    Storer,
+    /// The maintainer, in its own time.
+    Maintainer,
 }
 
 /// What became of the item at a tail.
@@ -91,26 +100,51 @@ impl ClassGuard<'_> {
 }
 
 impl Inner {
-    /// A chunk for a class that has none free, from wherever it can be had.
+    /// A chunk for a class that has none free, from wherever it can be had: what costs least first.
+    ///
+    /// ```text
+    ///   1 its own: swept, evicted      one item
+    ///   2 a page of a class with more  some items, and the class has a page from then on
+    ///   3 a chunk up to twice as long  one item
+    ///   4 any longer chunk that is free    none
+    ///   5 another class's last page    all that class has: once a second, or they would take it from each other at each store
+    ///   6 any longer chunk             one item
+    ///   7 another class's last page    where no longer chunk can be had
+    /// ```
     #[cold]
     pub(super) fn make_room(&self, local: &mut Local, class: &Class, now: Now) -> Option<Chunk> {
         let at = self.moment(now);
         self.evict_for(local, class, at)
             .or_else(|| self.drained_chunk(local, class, 2, at))
             .or_else(|| self.larger_chunk(local, class, LARGER_MAX, at))
-            .or_else(|| self.drained_chunk(local, class, 1, at))
+            .or_else(|| self.larger_free_chunk(class))
+            .or_else(|| if self.may_take_last_page(at) { self.drained_chunk(local, class, 1, at) } else { None })
             .or_else(|| self.larger_chunk(local, class, usize::MAX, at))
+            .or_else(|| self.drained_chunk(local, class, 1, at))
+    }
+
+    /// Whether a class's last page may go to another that could have a longer chunk instead: if none has in this second.
+    fn may_take_last_page(&self, at: Moment) -> bool {
+        let next_secs = at.now.tick.secs() + 1;
+        self.config.evict && self.last_page_secs.fetch_max(next_secs, Ordering::Relaxed) < next_secs
     }
 
     /// A chunk of a page that is taken from another class: one of which nothing is used, or else (if anything may be evicted at
     /// all) of a class that has at least `page_count_min`.
     fn drained_chunk(&self, local: &mut Local, class: &Class, page_count_min: u32, at: Moment) -> Option<Chunk> {
-        // A page in which something is reserved or pinned stays; then another one is tried.
-        (0..DRAIN_TRIES_MAX).find_map(|_| {
-            let drained = self.release_unused_page(class)
-                || self.config.evict && self.drain_a_page(local, class, page_count_min, at);
-            drained.then(|| class.lock().take_instead(&self.arena, &self.pool)).flatten()
-        })
+        for _ in 0..DRAIN_TRIES_MAX {
+            if !self.release_unused_page(&local.stats, class) {
+                let donor = if self.config.evict { self.donor(class, page_count_min, at) } else { None };
+                // A page in which something is reserved or pinned stays; then another one is tried.
+                if !self.drain_page_of(local, donor?, at) {
+                    continue;
+                }
+            }
+            if let Some(chunk) = class.lock().take_instead(&self.arena, &self.pool) {
+                return Some(chunk);
+            }
+        }
+        None
     }
 
     /// Evicts from a class's own queues: one chunk to return, and a few more for the free list while the class is locked.
@@ -132,7 +166,7 @@ impl Inner {
         }
         let want = guard.victims_at_once();
         guard.state.spared = local.sparing;
-        let removed = self.evict(&mut guard, &local.stats, want, at, &mut won);
+        let removed = self.evict(&mut guard, &local.stats, (want, By::Storer), at, &mut won);
         guard.state.spared = None;
         local.count_items(-removed);
         // A page that was still being drained may have gone to the pool with its last item.
@@ -152,7 +186,7 @@ impl Inner {
         &self,
         guard: &mut ClassGuard<'_>,
         stats: &Block,
-        want: usize,
+        (want, by): (usize, By),
         at: Moment,
         won: &mut Won,
     ) -> i64 {
@@ -189,7 +223,7 @@ impl Inner {
             }
             for (id, hash) in victims {
                 steps += 1;
-                match self.evict_item(guard, stats, (id, hash), at, spare, &mut won.strays) {
+                match self.evict_item(guard, stats, (id, hash), at, (spare, by), &mut won.strays) {
                     // Not to be used again, or the page would never be empty, and the rest of it nobody's.
                     Fate::Evicted(chunk)
                         if self.arena.page(self.arena.page_of(id)).draining.load(Ordering::Relaxed) =>
@@ -224,7 +258,7 @@ impl Inner {
         stats: &Block,
         (id, hash): (ItemId, Hash),
         at: Moment,
-        spare: Spare,
+        (spare, by): (Spare, By),
         strays: &mut Vec<Chunk>,
     ) -> Fate {
         let Some(mut bucket) = self.table.try_lock(hash) else {
@@ -265,7 +299,7 @@ impl Inner {
             if spare == Spare::Nothing { probation.removed(from_main) } else { probation.evicted(from_main, items) }
         });
         let idle_secs = at.age_secs(header.access());
-        count_eviction(stats, &mut guard.state.counts, (meta, header.deadline(), idle_secs), dead);
+        count_eviction(stats, &mut guard.state.counts, (meta, header.deadline(), idle_secs), (dead, by));
         if !dead && stats.log.wants(Kinds::EVICTIONS) {
             let key = self.arena.key(Linked::vouched(id, &bucket));
             stats.log.note(Event::Eviction(key, meta.is_fetched(), idle_secs, self.about(id, at.now)));
@@ -293,32 +327,32 @@ impl Inner {
         Fate::Freed
     }
 
-    /// Empties one page of another class, so that the pool has one for `wanting`: one of the class
-    /// that has the most (of several such, the one whose next victim has been idle longest). Whether the pool has one.
-    fn drain_a_page(&self, local: &mut Local, wanting: &Class, page_count_min: u32, at: Moment) -> bool {
-        let donor = self
-            .classes
-            .iter()
-            .filter(|class| class.id != wanting.id)
-            .filter_map(|class| Some((class.lock().wealth(&self.arena, self.lru.mode(), at)?, class)))
-            .filter(|((page_count, _), _)| *page_count >= page_count_min)
-            .max_by_key(|(wealth, _)| *wealth);
-        donor.is_some_and(|(_, donor)| self.drain_page_of(local, donor, at))
+    /// The class that gives a page to `wanting`: one that has the most, and of several such, the one whose next victim has been idle
+    /// longest. Of last pages that of the smallest chunks: what else would be in them can have longer ones, which the others cannot.
+    fn donor(&self, wanting: &Class, page_count_min: u32, at: Moment) -> Option<&Class> {
+        let rank = |class: &Class| {
+            let (page_count, idle_secs) = class.lock().wealth(&self.arena, self.lru.mode(), at)?;
+            let number = i16::from(class.id.number());
+            let rank = (page_count, idle_secs, if page_count == 1 { -number } else { number });
+            (page_count >= page_count_min).then_some(rank)
+        };
+        let donors = self.classes.iter().filter(|class| class.id != wanting.id);
+        donors.filter_map(|class| Some((rank(class)?, class))).max_by_key(|(rank, _)| *rank).map(|(_, class)| &**class)
     }
 
     /// Empties one page of a class; whether one can be had for it, or the pool has one.
     fn drain_page_of(&self, local: &mut Local, donor: &Class, at: Moment) -> bool {
         let Some(mut emptying) = self.begin_drain(donor) else { return false };
-        local.stats.slabs_moved.add(1);
         // The class is let go after every slice: others store in it meanwhile.
         let emptied = loop {
-            match self.empty_slice(local, &mut emptying, Terms::HASTE, at) {
+            match self.empty_slice(local, &mut emptying, Terms::haste(By::Storer), at) {
                 Emptied::More => {}
                 emptied => break emptied,
             }
         };
+        local.stats.slabs_moved.add(u64::from(emptied == Emptied::Gone));
         // While there are too many pages the pool has none, but another one may be had for the one that has gone.
-        self.pool.free_count() > 0 || emptied == Emptied::Gone
+        self.pool.available_count() > 0 || emptied == Emptied::Gone
     }
 
     /// Whether this chunk of the page still is one to look at: the page may have gone to the pool and come back meanwhile.
@@ -330,17 +364,27 @@ impl Inner {
     }
 
     /// Gives a page back of which another class uses nothing. Whether there was one.
-    fn release_unused_page(&self, wanting: &Class) -> bool {
-        let unused = |page: &Page| {
-            page.class().is_some_and(|class| class != wanting.id) && page.used.load(Ordering::Relaxed) == 0
-        };
-        self.arena.pages().filter(|(_, page)| unused(page)).any(|(id, page)| {
+    fn release_unused_page(&self, stats: &Block, wanting: &Class) -> bool {
+        // Most of the time there is none, and the table of pages is long.
+        if !self.pool.forget_unused() {
+            return false;
+        }
+        let is_unused = |page: &Page| page.class().is_some() && page.used.load(Ordering::Relaxed) == 0;
+        let mut seen = false;
+        let released = self.arena.pages().filter(|(_, page)| is_unused(page)).any(|(id, page)| {
+            seen = true;
             // Looked at again under the class's lock; what was seen without it is a hint.
-            let Some(class) = page.class() else { return false };
+            let Some(class) = page.class().filter(|&class| class != wanting.id) else { return false };
             let mut guard = self.class(class).lock();
-            let still = page.class() == Some(class) && unused(page) && !page.draining.load(Ordering::Relaxed);
+            let still = page.class() == Some(class) && is_unused(page) && !page.draining.load(Ordering::Relaxed);
             still && guard.drain(&self.arena, &self.pool, id) == 0
-        })
+        });
+        if seen {
+            // There may be more.
+            self.pool.note_unused();
+        }
+        stats.slabs_moved.add(u64::from(released));
+        released
     }
 
     /// Picks the page of the item that would be evicted next, and begins to drain it. One that is being drained already has an item
@@ -378,13 +422,13 @@ impl Inner {
         let Some(id) = id.filter(|&id| self.arena.header(id).is_linked()) else { return };
         let queueing = self.queueing_class_of(id);
         if queueing.id == guard.class.id {
-            let moved = self.relocate_large(Guards::one(guard), local, (id, chunk, terms.loan), at, strays);
+            let moved = self.relocate_large(Guards::one(guard), local, (id, chunk, terms), at, strays);
             self.drain_item(guard, local, id, (moved, terms), at, strays);
         } else if let Some(mut queueing_guard) = queueing.try_lock() {
             // Looked at again: it may have been unlinked before its queue's class was locked.
             if self.arena.header(id).is_linked() {
                 let guards = Guards::two(guard, &mut queueing_guard);
-                let moved = self.relocate_large(guards, local, (id, chunk, terms.loan), at, strays);
+                let moved = self.relocate_large(guards, local, (id, chunk, terms), at, strays);
                 self.drain_item(&mut queueing_guard, local, id, (moved, terms), at, strays);
             }
         }
@@ -403,7 +447,7 @@ impl Inner {
         let mut moved = moved;
         if moved == Moved::Not {
             let mut evicted = 0;
-            moved = self.relocate(guard, &local.stats, (id, terms.loan), at, (&mut evicted, strays));
+            moved = self.relocate(guard, &local.stats, (id, terms), at, (&mut evicted, strays));
             local.count_items(-evicted);
         }
         if moved == Moved::Away || moved == Moved::Held && terms.patient {
@@ -412,7 +456,7 @@ impl Inner {
         let (header, dead) = (self.arena.header(id), self.is_dead(id, at));
         let pinned = self.arena.is_pinned(id, self.class_of(id).chunk_len, header.value_len());
         // An item whose bucket is held just now stays, and with it the page, until it is freed in its own time.
-        if self.remove_item(guard, &local.stats, id, at, Spare::Nothing, strays) {
+        if self.remove_item(guard, &local.stats, id, at, (Spare::Nothing, terms.by), strays) {
             local.stats.slab_reassign_inline_reclaim.add(u64::from(dead));
             local.stats.slab_reassign_busy_deletes.add(u64::from(pinned && !dead));
             local.count_items(-1);
@@ -426,11 +470,11 @@ impl Inner {
         stats: &Block,
         id: ItemId,
         at: Moment,
-        spare: Spare,
+        cause: (Spare, By),
         strays: &mut Vec<Chunk>,
     ) -> bool {
         let hash = self.hash_of(Linked::vouched(id, &*guard));
-        match self.evict_item(guard, stats, (id, hash), at, spare, strays) {
+        match self.evict_item(guard, stats, (id, hash), at, cause, strays) {
             Fate::Evicted(chunk) => guard.give(&self.arena, &self.pool, chunk),
             Fate::Freed | Fate::Orphaned => {}
             Fate::Kept => return false,
@@ -445,6 +489,12 @@ impl Inner {
             .iter()
             .take_while(|larger| larger.chunk_len <= len_max)
             .find_map(|larger| self.evict_for(local, larger, at))
+    }
+
+    /// A chunk of a larger class, however large, that has one at hand.
+    fn larger_free_chunk(&self, class: &Class) -> Option<Chunk> {
+        let larger = &self.classes[class.id.index() + 1..];
+        larger.iter().find_map(|larger| larger.lock().take_at_hand(&self.arena, &self.pool, Loan::None))
     }
 
     /// The hash of a linked item's key.
@@ -467,12 +517,19 @@ impl Inner {
     }
 }
 
-fn count_eviction(stats: &Block, counts: &mut ClassCounts, (meta, deadline, idle_secs): (Meta, u32, u32), dead: bool) {
+fn count_eviction(
+    stats: &Block,
+    counts: &mut ClassCounts,
+    (meta, deadline, idle_secs): (Meta, u32, u32),
+    (dead, by): (bool, By),
+) {
     let unfetched = u64::from(!meta.is_fetched());
+    let for_room = u64::from(by == By::Storer);
     if dead {
-        counts.reclaimed += 1;
+        // As in memcached: what the maintainer finds dead is counted by its sweeps.
+        counts.reclaimed += for_room;
         counts.expired_unfetched += unfetched;
-        stats.reclaimed.add(1);
+        stats.reclaimed.add(for_room);
         stats.expired_unfetched.add(unfetched);
         return;
     }
@@ -482,9 +539,49 @@ fn count_eviction(stats: &Block, counts: &mut ClassCounts, (meta, deadline, idle
     counts.evicted_time = idle_secs;
     counts.evicted_unfetched += unfetched;
     counts.evicted_active += active;
-    counts.direct_reclaims += 1;
+    counts.direct_reclaims += for_room;
     stats.evictions.add(1);
-    stats.direct_reclaims.add(1);
+    stats.direct_reclaims.add(for_room);
     stats.evicted_unfetched.add(unfetched);
     stats.evicted_active.add(active);
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::clock::Clock;
+    use crate::limits::PAGE_LEN_MIN;
+    use crate::settings::{ClassSizes, LruTuning};
+    use crate::stats::Registry;
+    use crate::store::{Condition, Deadline, Draft, LruMode, Refused, Store, StoreConfig, Stored};
+
+    /// With `-M` each store that was refused looked at all pages eight times.
+    #[test]
+    fn a_store_that_is_refused_looks_for_an_unused_page_only_if_there_may_be_one() {
+        let config = StoreConfig {
+            memory_len: 2 * PAGE_LEN_MIN as u64,
+            item_len_max: 1 << 20,
+            classes: ClassSizes::default(),
+            with_cas: true,
+            evict: false,
+            lru: LruMode::default(),
+            lru_tuning: LruTuning::default(),
+            hash_seed: Some(1),
+        };
+        let store = Store::new(&config).expect("two pages can be mapped");
+        let (mut local, now) = (store.local(Registry::default().register()), Clock::manual().now());
+        let mut put = |key: &str, len: usize| {
+            let draft = Draft::new((store.hash(key.as_bytes()), key.as_bytes()), 0, Deadline::NEVER);
+            store.put(&mut local, draft, Condition::Always, &vec![b'x'; len], now)
+        };
+        let large_count = (0..).take_while(|n| put(&format!("large{n}"), 9000).is_ok()).count();
+        assert_eq!(put("small", 9), Err(Refused::NoMemory));
+        assert!(!store.inner.pool.forget_unused(), "it has been looked, and there is none");
+        assert_eq!(put("small", 9), Err(Refused::NoMemory));
+        for key in (0..large_count).map(|n| format!("large{n}")) {
+            let key = key.as_bytes();
+            assert!(store.delete(&mut local, (store.hash(key), key), now));
+        }
+        let draft = Draft::new((store.hash(b"small"), b"small"), 0, Deadline::NEVER);
+        assert_eq!(store.put(&mut local, draft, Condition::Always, b"x", now), Ok(Stored::Stored));
+    }
 }

@@ -5,8 +5,8 @@
 //! ```
 //!
 //! Blocking goes with the arrows only. Against them (from the tail of a queue to an item's bucket) there is *try*, and on
-//! failure the item is skipped. Two buckets are held by a split alone, in address order, or a merge, which tries; two classes never. Debug and
-//! `paranoid` builds panic on a breach.
+//! failure the item is skipped. Two buckets are held by a split alone, in address order, or a merge, which tries; two classes never. Debug
+//! builds panic on a breach.
 
 pub(super) mod word;
 
@@ -36,11 +36,11 @@ pub(super) enum Rank {
 /// Proof, kept by a guard, that the order was checked.
 #[derive(Debug)]
 pub(super) struct Held {
-    #[cfg(any(debug_assertions, feature = "paranoid"))]
+    #[cfg(debug_assertions)]
     rank: Rank,
 }
 
-#[cfg(any(debug_assertions, feature = "paranoid"))]
+#[cfg(debug_assertions)]
 mod ranks {
     use super::{Held, Rank};
     use std::cell::Cell;
@@ -77,7 +77,7 @@ mod ranks {
     }
 }
 
-#[cfg(not(any(debug_assertions, feature = "paranoid")))]
+#[cfg(not(debug_assertions))]
 impl Held {
     #[inline]
     pub(super) fn blocking(_: Rank) -> Self {

@@ -62,9 +62,10 @@ pub use table::Marks;
 pub use write::{Condition, Draft, Refused, Reservation, Side, Stored, Terms};
 
 use crate::clock::Now;
-use crate::limits::{ACCESS_LAG_SECS, CAS_BLOCK, MEMORY_GROWTH_MAX};
+use crate::limits::{ACCESS_LAG_SECS, CAS_BLOCK, LEASE_TAKEN, MEMORY_GROWTH_MAX};
 use crate::settings::{ClassSizes, LruMode, LruTuning};
 use crate::stats::{Block, ClassEvent};
+use crate::sys::memory;
 use arena::{Arena, ItemId};
 use chores::Chores;
 use crossbeam_utils::CachePadded;
@@ -130,6 +131,8 @@ struct Inner {
     classes: Box<[CachePadded<Class>]>,
     /// Classes that would like a page.
     wants: Wants,
+    /// After the second in which a class has taken another's last page.
+    last_page_secs: AtomicU32,
     /// The next block of CAS numbers.
     cas: CachePadded<AtomicU64>,
     /// Items are counted by length from this CAS number on; 0: they are not.
@@ -163,9 +166,6 @@ fn growth_max(memory_len: u64, page_len: usize) -> u32 {
     let len = nameable.min(memory_len.saturating_mul(MEMORY_GROWTH_MAX));
     u32::try_from(len / page_len as u64).unwrap_or(u32::MAX - 1)
 }
-
-/// Smallest item there is, for sizing the index: a header, a key, and hardly a value.
-const ITEM_LEN_LEAST: usize = 48;
 
 /// What one thread owns of the store.
 #[derive(Debug)]
@@ -307,7 +307,7 @@ impl Store {
     /// # Errors
     /// When the memory is less than a page, or the system does not give the address space.
     pub fn new(config: &StoreConfig) -> io::Result<Self> {
-        let sizes = Sizes::new(&config.classes, config.with_cas, config.memory_len);
+        let sizes = Sizes::new(&config.classes, config.with_cas, config.memory_len, memory::page_len());
         let page_count = u32::try_from(config.memory_len / sizes.page_len() as u64).unwrap_or(u32::MAX - 1);
         if page_count == 0 {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "less memory than a page"));
@@ -315,7 +315,7 @@ impl Store {
         // Room to grow into costs address space only; where that is short, there is less of it.
         let wanted = growth_max(config.memory_len, sizes.page_len()).max(page_count);
         let reserve = |pages: u32| {
-            let items_max = pages as usize * (sizes.page_len() / ITEM_LEN_LEAST);
+            let items_max = pages as usize * sizes.items_per_page_max();
             let arena = Arena::new(pages, sizes.page_len(), config.with_cas)?;
             Ok((arena.with_chunks_up_to(sizes.chunk_len(sizes.largest())), Table::new(items_max)?, pages))
         };
@@ -338,7 +338,12 @@ impl Store {
             chores: Chores::default(),
             classes,
             wants: Wants::default(),
-            cas: CachePadded::new(AtomicU64::new(if config.hash_seed.is_some() { CAS_SEEDED } else { first_cas() })),
+            last_page_secs: AtomicU32::new(0),
+            cas: CachePadded::new(AtomicU64::new(if config.hash_seed.is_some() {
+                CAS_SEEDED
+            } else {
+                first_cas(unix_ms())
+            })),
             lengths_since: AtomicU64::new(0),
             item_count: CachePadded::new(AtomicI64::new(0)),
             flush: Flush::default(),
@@ -790,6 +795,9 @@ impl Local {
 
     /// A CAS number that is unique, greater than `old`, and greater than any that a client had been told when it sent what this
     /// turn serves, whichever thread told it: so that numbers order what happened, and can be fencing tokens.
+    ///
+    /// All that is true of our own numbers. Where a client has chosen one (meta's `E`) beyond them, the item's next is that and one: greater
+    /// than `old`, but a number that another item may have as well; after the greatest there is, it is one of ours again.
     #[inline]
     fn next_cas(&mut self, old: u64) -> u64 {
         if self.cas.0 == self.cas.1 || self.cas.0 <= old || !self.cas_is_latest {
@@ -804,7 +812,10 @@ impl Local {
     fn refresh_cas(&mut self, old: u64) {
         let shared = &self.inner.cas;
         // Acquire, and release below: whoever has been told a number by another thread, by whatever way, sees that they were taken.
-        if self.cas.0 == self.cas.1 || self.cas.0 <= old || shared.load(Ordering::Acquire) != self.cas.1 {
+        let latest = shared.load(Ordering::Acquire);
+        // A number that a client has chosen may be beyond all of ours: then a block is no help, and one for each store would use them up.
+        let helps = self.cas.0 <= old && old < latest;
+        if self.cas.0 == self.cas.1 || helps || latest != self.cas.1 {
             self.cas.0 = shared.fetch_add(CAS_BLOCK, Ordering::AcqRel);
             self.cas.1 = self.cas.0 + CAS_BLOCK;
         }
@@ -841,10 +852,31 @@ const CAS_SEEDED: u64 = 1 << 20;
 
 /// Where CAS numbers begin: so that a number seen before a restart is not given again after it, they start from the time, with
 /// room for 16 million a second, and stay below 2^53 until 2041 for clients that keep numbers as doubles.
-fn first_cas() -> u64 {
+///
+/// A turn that stores uses up to [`CAS_BLOCK`] of them: where, from start to end, more than a million such turns a second took numbers by
+/// turns, the last of them are ahead of the time and given again. So they are if the clock is set back, or stands before 2025.
+fn first_cas(unix_ms: u64) -> u64 {
     const EPOCH_2025: u64 = 1_735_689_600;
-    let unix_ms = std::time::SystemTime::now()
-        .duration_since(std::time::UNIX_EPOCH)
-        .map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(0));
-    (unix_ms.saturating_sub(EPOCH_2025 * 1000) << 14).max(1)
+    (unix_ms.saturating_sub(EPOCH_2025 * 1000) << 14).max(LEASE_TAKEN + 1)
+}
+
+fn unix_ms() -> u64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    since.map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A clock that was not set yet made the first item's number the one that says that somebody else has a lease.
+    #[test]
+    fn numbers_begin_above_what_leases_mean_by_theirs_whatever_the_clock_says() {
+        const MS_OF_2025: u64 = 1_735_689_600_000;
+        for unix_ms in [0, 1, MS_OF_2025 - 1, MS_OF_2025] {
+            assert_eq!(first_cas(unix_ms), LEASE_TAKEN + 1);
+        }
+        assert_eq!(first_cas(MS_OF_2025 + 1), 1 << 14);
+        assert!(first_cas(MS_OF_2025 + 16 * 366 * 86_400_000) < 1 << 53);
+    }
 }

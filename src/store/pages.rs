@@ -19,7 +19,7 @@ use super::lru::Queue;
 use super::queues::{ClassCounts, Probation};
 use super::sizes::ClassId;
 use super::sweep::{ClassSweep, NOTHING_DUE};
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
 /// One class.
 #[derive(Debug)]
@@ -73,6 +73,8 @@ pub(super) struct ClassGuard<'a> {
 #[derive(Debug)]
 pub(super) struct Pool {
     state: Ranked<PoolState>,
+    /// A class may have a page of which nothing is used: until somebody has looked and found none.
+    may_be_unused: AtomicBool,
 }
 
 #[derive(Debug)]
@@ -105,7 +107,8 @@ pub(super) enum Loan {
 }
 
 impl PoolState {
-    fn free_count(&self) -> u32 {
+    /// Pages that may be taken: given back, or never had, and no more than there may be.
+    fn available_count(&self) -> u32 {
         self.limit.saturating_sub(self.used)
     }
 
@@ -152,13 +155,26 @@ impl Pool {
                 limit,
                 kept_for: None,
             }),
+            may_be_unused: AtomicBool::new(false),
         }
+    }
+
+    /// Of a page that a class has nothing is used.
+    pub(super) fn note_unused(&self) {
+        // Release, and stored whatever is there: whoever forgets it sees the page as it is, or is told again.
+        self.may_be_unused.store(true, Ordering::Release);
+    }
+
+    /// Whether there may be such a page; to be noted again unless it turns out that there is none.
+    pub(super) fn forget_unused(&self) -> bool {
+        // The load alone keeps the line where it is, as long as there is nothing to forget. Acquire: see above.
+        self.may_be_unused.load(Ordering::Relaxed) && self.may_be_unused.swap(false, Ordering::AcqRel)
     }
 
     fn take(&self, arena: &Arena, class: ClassId) -> Option<PageId> {
         let mut state = self.state.lock(Rank::Pool);
-        let free_count = state.free_count();
-        if free_count == 0 || free_count == 1 && state.kept_for.is_some_and(|other| other != class) {
+        let available_count = state.available_count();
+        if available_count == 0 || available_count == 1 && state.kept_for.is_some_and(|other| other != class) {
             return None;
         }
         state.take_free(arena)
@@ -168,8 +184,8 @@ impl Pool {
     fn lend(&self, arena: &Arena, loan: Loan) -> Option<PageId> {
         let mut state = self.state.lock(Rank::Pool);
         match loan {
-            Loan::Any if state.free_count() > 0 => state.take_free(arena),
-            Loan::Unused if state.free_count() > state.given_back() => state.take_unused(arena),
+            Loan::Any if state.available_count() > 0 => state.take_free(arena),
+            Loan::Unused if state.available_count() > state.given_back() => state.take_unused(arena),
             _ => None,
         }
     }
@@ -198,8 +214,8 @@ impl Pool {
     }
 
     /// Pages that a class could have now.
-    pub(super) fn free_count(&self) -> u32 {
-        self.state.lock(Rank::Pool).free_count()
+    pub(super) fn available_count(&self) -> u32 {
+        self.state.lock(Rank::Pool).available_count()
     }
 
     /// Sets how many pages there may be. What is beyond that goes in time: see [`Pool::excess`].
@@ -318,6 +334,7 @@ impl ClassGuard<'_> {
         }
         let Some(page) = pool.take(arena, self.class.id) else { return false };
         self.begin_carving(arena, page);
+        pool.note_unused();
         true
     }
 
@@ -369,6 +386,9 @@ impl ClassGuard<'_> {
                 self.release(arena, pool, page_id);
             }
             return;
+        }
+        if used == 0 {
+            pool.note_unused();
         }
         let header = arena.header(id);
         header.mark_free();

@@ -17,6 +17,7 @@
 
 use super::arena::PageId;
 use super::chores::Asked;
+use super::evict::By;
 use super::expiry::Moment;
 use super::pages::Loan;
 use super::relocate::Terms;
@@ -136,7 +137,7 @@ impl Inner {
             let page = page_move.page.insert(page);
             // The pool gets a page for the one it lends, or it would have nothing to give.
             let loan = if to.is_some() { Loan::Any } else { Loan::Unused };
-            let terms = Terms { loan, patient: page.rounds < MOVE_PATIENCE };
+            let terms = Terms { loan, patient: page.rounds < MOVE_PATIENCE, by: By::Maintainer };
             match self.empty_slice(local, page, terms, at) {
                 Emptied::More => return Progress::More,
                 Emptied::Held => return Progress::Held,
@@ -167,7 +168,7 @@ impl Inner {
             let Some(page) = page_move.page.or_else(|| self.begin_drain(self.class(from))) else {
                 return Progress::Done;
             };
-            let emptied = self.empty_slice(local, page_move.page.insert(page), Terms::HASTE, at);
+            let emptied = self.empty_slice(local, page_move.page.insert(page), Terms::haste(By::Maintainer), at);
             if emptied == Emptied::More {
                 return Progress::More;
             }
@@ -244,7 +245,7 @@ impl Inner {
                 return true;
             }
             if guard.carve(&self.arena, &self.pool, u32::try_from(EVICT_STEPS_MAX).unwrap_or(u32::MAX))
-                && self.pool.free_count() == 0
+                && self.pool.available_count() == 0
             {
                 return false;
             }

@@ -18,7 +18,7 @@
 //! the class of the last, shorter one is tried as well.
 
 use super::arena::{Arena, ItemId};
-use super::evict::Won;
+use super::evict::{By, Won};
 use super::expiry::Moment;
 use super::hash::Hash;
 use super::item::{Chunk, Linked};
@@ -42,11 +42,15 @@ pub(super) struct Terms {
     pub(super) loan: Loan,
     /// What is held by somebody just now is left for another time; otherwise it is evicted, if that can be done.
     pub(super) patient: bool,
+    /// Who empties it.
+    pub(super) by: By,
 }
 
 impl Terms {
     /// Somebody waits for the page.
-    pub(super) const HASTE: Self = Self { loan: Loan::None, patient: false };
+    pub(super) fn haste(by: By) -> Self {
+        Self { loan: Loan::None, patient: false, by }
+    }
 }
 
 /// What has become of the item in a chunk that is to be emptied.
@@ -90,7 +94,7 @@ impl Inner {
         &self,
         guard: &mut ClassGuard<'_>,
         stats: &Block,
-        (id, loan): (ItemId, Loan),
+        (id, terms): (ItemId, Terms),
         at: Moment,
         (evicted, strays): (&mut i64, &mut Vec<Chunk>),
     ) -> Moved {
@@ -100,13 +104,13 @@ impl Inner {
             return Moved::Not;
         }
         for _ in 0..RELOCATE_TRIES_MAX {
-            if let Some(chunk) = guard.take_at_hand(&self.arena, &self.pool, loan) {
+            if let Some(chunk) = guard.take_at_hand(&self.arena, &self.pool, terms.loan) {
                 return self.move_item(guard, stats, (id, chunk), at);
             }
             if !self.config.evict {
                 break;
             }
-            *evicted += self.evict_one(guard, stats, at, strays);
+            *evicted += self.evict_one(guard, stats, at, (terms.by, strays));
             // The victim may have been the item itself, and the last of its page, which then is anybody's by now: as long as it is
             // this class's nobody else can have made something of the chunk.
             let page = self.arena.page(self.arena.page_of(id));
@@ -120,9 +124,15 @@ impl Inner {
     }
 
     /// Evicts from the class that is held until a chunk is won; how many items it took.
-    fn evict_one(&self, guard: &mut ClassGuard<'_>, stats: &Block, at: Moment, strays: &mut Vec<Chunk>) -> i64 {
+    fn evict_one(
+        &self,
+        guard: &mut ClassGuard<'_>,
+        stats: &Block,
+        at: Moment,
+        (by, strays): (By, &mut Vec<Chunk>),
+    ) -> i64 {
         let mut won = Won::default();
-        let evicted = self.evict(guard, stats, 1, at, &mut won);
+        let evicted = self.evict(guard, stats, (1, by), at, &mut won);
         for chunk in won.chunks {
             guard.give(&self.arena, &self.pool, chunk);
         }
@@ -135,7 +145,7 @@ impl Inner {
         &self,
         guards: Guards<'_, '_, '_>,
         local: &mut Local,
-        (head, chunk, loan): (ItemId, ItemId, Loan),
+        (head, chunk, terms): (ItemId, ItemId, Terms),
         at: Moment,
         strays: &mut Vec<Chunk>,
     ) -> Moved {
@@ -144,13 +154,13 @@ impl Inner {
             return Moved::Not;
         }
         for _ in 0..RELOCATE_TRIES_MAX {
-            if let Some(to) = guards.page.take_at_hand(&self.arena, &self.pool, loan) {
+            if let Some(to) = guards.page.take_at_hand(&self.arena, &self.pool, terms.loan) {
                 return self.move_large(guards, &local.stats, (head, chunk), to, at);
             }
             if !self.config.evict {
                 break;
             }
-            let evicted = self.evict_one(guards.page, &local.stats, at, strays);
+            let evicted = self.evict_one(guards.page, &local.stats, at, (terms.by, strays));
             local.count_items(-evicted);
             let page = self.arena.page(self.arena.page_of(chunk));
             let is_ours = page.class() == Some(guards.page.class.id) && page.draining.load(Ordering::Relaxed);

@@ -9,6 +9,7 @@
 //!
 //! Two set the limit: the operator (`-m`, `cache_memlimit`), and the bound on the whole process (`--memory-max`); the lower one counts.
 
+use super::evict::By;
 use super::expiry::Moment;
 use super::reassign::{Emptied, Emptying, Progress};
 use super::relocate::Terms;
@@ -89,7 +90,7 @@ impl Store {
         let at = inner.moment(now);
         let page = shrinking.page.or_else(|| inner.begin_emptying(inner.least_missed(at)?));
         let Some(mut page) = page else { return Progress::Held };
-        let emptied = inner.empty_slice(local, &mut page, Terms::HASTE, at);
+        let emptied = inner.empty_slice(local, &mut page, Terms::haste(By::Maintainer), at);
         // One in which something is held is left alone: it comes back by itself, and another can go meanwhile.
         shrinking.page = (emptied == Emptied::More).then_some(page);
         if emptied == Emptied::Held { Progress::Held } else { Progress::More }

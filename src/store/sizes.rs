@@ -1,7 +1,8 @@
 //! Which chunk sizes there are, and which one an item takes. Pure.
 //!
 //! Two tables: slabd's own, fine enough that an item wastes 3 % of its chunk on average, and memcached's, by its own
-//! rule, for operators who gave `-f` or `-n` and know the classes by number.
+//! rule, for operators who gave `-f` or `-n` and know the classes by number. Pages are short where memory is, or there would be fewer of
+//! them than classes: memcached's table then ends with the longest chunks of which a page has two.
 //!
 //! Items longer than the largest chunk are *large*: they are cut into pieces of that length, the last one of a class that fits
 //! it, and count in the queue of the largest class (memcached's `slab_chunk_max`).
@@ -60,12 +61,15 @@ const MEMCACHED_HEADER_LEN: usize = 48;
 const MEMCACHED_CAS_LEN: usize = 8;
 
 impl Sizes {
-    /// The table.
-    pub(super) fn new(classes: &ClassSizes, with_cas: bool, memory_len: u64) -> Self {
+    /// The table. The system's memory comes in pages of `system_page_len` bytes.
+    pub(super) fn new(classes: &ClassSizes, with_cas: bool, memory_len: u64, system_page_len: usize) -> Self {
         let by_memcached = !classes.are_own();
         let unit = Unit::for_memory(memory_len);
-        let page_len = if by_memcached { PAGE_LEN_MAX } else { page_len_for(memory_len) };
-        let chunk_lens = if by_memcached { memcached_table(classes, unit) } else { own_table(unit, page_len) };
+        // What is asked for by its length must fit a page.
+        let asked_len = classes.chunk_max.or(classes.listed.last().copied()).unwrap_or(0);
+        let page_len = page_len_for(memory_len, system_page_len.max(asked_len));
+        let chunk_lens =
+            if by_memcached { memcached_table(classes, unit, page_len) } else { own_table(unit, page_len) };
         let short = (0..=SHORT_MAX / SHORT_STEP)
             .map(|step| {
                 let class = chunk_lens.partition_point(|&len| (len as usize) < step * SHORT_STEP);
@@ -90,6 +94,11 @@ impl Sizes {
     #[inline]
     pub(super) fn chunks_per_page(&self, class: ClassId) -> usize {
         self.page_len / self.chunk_len(class)
+    }
+
+    /// Items in a page, at most: there is none without a chunk.
+    pub(super) fn items_per_page_max(&self) -> usize {
+        self.chunks_per_page(ClassId(1))
     }
 
     /// Bytes in a page.
@@ -158,10 +167,10 @@ impl Sizes {
     }
 }
 
-/// Pages of a mebibyte, or smaller ones in a memory that would have too few of them.
-fn page_len_for(memory_len: u64) -> usize {
-    let wanted = usize::try_from(memory_len / PAGES_WANTED).unwrap_or(usize::MAX).clamp(PAGE_LEN_MIN, PAGE_LEN_MAX);
-    wanted.next_power_of_two()
+/// Pages of a mebibyte, or smaller ones in a memory that would have too few of them; of `least` bytes in any case.
+fn page_len_for(memory_len: u64, least: usize) -> usize {
+    let wanted = usize::try_from(memory_len / PAGES_WANTED).unwrap_or(usize::MAX);
+    wanted.clamp(PAGE_LEN_MIN, PAGE_LEN_MAX).max(least).next_power_of_two()
 }
 
 /// 8 bytes apart up to 128, then at most 6.25 % apart up to 8 KiB, then 12.5 %; from 2 KiB on each stretched to the longest chunk of
@@ -182,8 +191,9 @@ fn own_table(unit: Unit, page_len: usize) -> Vec<u32> {
 }
 
 /// memcached's `slabs_init`: the sizes that are listed, or from header + least size by the factor; each rounded up to 8, and at the end
-/// the chunk limit.
-fn memcached_table(classes: &ClassSizes, unit: Unit) -> Vec<u32> {
+/// the chunk limit, which is half a page if nobody said otherwise. In a shorter page than memcached's the classes have its numbers and
+/// lengths as far as they fit.
+fn memcached_table(classes: &ClassSizes, unit: Unit, page_len: usize) -> Vec<u32> {
     let (factor, chunk_min) =
         (classes.factor.unwrap_or(ClassSizes::FACTOR), classes.chunk_min.unwrap_or(ClassSizes::CHUNK_MIN));
     let chunk_max = classes.chunk_max.unwrap_or(ClassSizes::CHUNK_MAX);
@@ -199,8 +209,10 @@ fn memcached_table(classes: &ClassSizes, unit: Unit) -> Vec<u32> {
             len = scaled(len, factor).max(len + 1);
         }
     }
-    chunk_lens.retain(|&len| len < chunk_max);
-    chunk_lens.push(chunk_max);
+    let listed_max = classes.listed.last().copied().unwrap_or(0);
+    let largest = classes.chunk_max.unwrap_or(if listed_max > page_len / 2 { page_len } else { page_len / 2 });
+    chunk_lens.retain(|&len| len < largest);
+    chunk_lens.push(largest);
     // In a large memory's units two of them may be one.
     chunk_lens.dedup();
     chunk_lens.into_iter().map(narrow).collect()
@@ -219,9 +231,17 @@ mod tests {
         ItemShape { key_len, value_len, item_len: 32 + key_len + value_len, has_flags: false }
     }
 
+    fn by_factor(factor: f64) -> ClassSizes {
+        ClassSizes { factor: Some(factor), ..ClassSizes::default() }
+    }
+
+    fn up_to(chunk_max: usize) -> ClassSizes {
+        ClassSizes { chunk_max: Some(chunk_max), ..ClassSizes::default() }
+    }
+
     #[test]
     fn memcacheds_table_has_memcacheds_numbers() {
-        let sizes = Sizes::new(&ClassSizes { factor: Some(1.25), ..ClassSizes::default() }, true, 1 << 26);
+        let sizes = Sizes::new(&by_factor(1.25), true, 1 << 30, 4096);
         let expected = [
             96, 120, 152, 192, 240, 304, 384, 480, 600, 752, 944, 1184, 1480, 1856, 2320, 2904, 3632, 4544, 5680, 7104,
             8880, 11104, 13880, 17352, 21696, 27120, 33904, 42384, 52984, 66232, 82792, 103_496, 129_376, 161_720,
@@ -238,18 +258,54 @@ mod tests {
     #[test]
     fn listed_sizes_are_all_there_is_but_the_largest() {
         let listed = |sizes: &[usize]| ClassSizes { listed: sizes.to_vec(), ..ClassSizes::default() };
-        assert_eq!(Sizes::new(&listed(&[100, 1001, 30_000]), true, 1 << 26).chunk_lens, [104, 1008, 30_000, 524_288]);
+        assert_eq!(
+            Sizes::new(&listed(&[100, 1001, 30_000]), true, 1 << 30, 4096).chunk_lens,
+            [104, 1008, 30_000, 524_288]
+        );
         let both = ClassSizes { chunk_max: Some(16 << 10), ..listed(&[96, 16 << 10]) };
-        assert_eq!(Sizes::new(&both, true, 1 << 26).chunk_lens, [96, 16 << 10]);
+        assert_eq!(Sizes::new(&both, true, 1 << 30, 4096).chunk_lens, [96, 16 << 10]);
         // Units of 512 bytes.
-        assert_eq!(Sizes::new(&listed(&[96, 200, 600]), true, 1 << 40).chunk_lens, [512, 1024, 524_288]);
+        assert_eq!(Sizes::new(&listed(&[96, 200, 600]), true, 1 << 40, 4096).chunk_lens, [512, 1024, 524_288]);
+    }
+
+    #[test]
+    fn memcacheds_table_has_its_numbers_in_short_pages_too_and_there_are_more_of_them_than_classes() {
+        let whole = Sizes::new(&by_factor(1.25), true, 1 << 30, 4096);
+        for mib in [8, 16, 64, 100, 512] {
+            let sizes = Sizes::new(&by_factor(1.25), true, mib << 20, 4096);
+            let (largest, others) = sizes.chunk_lens.split_last().expect("there are classes");
+            assert!(whole.chunk_lens.starts_with(others));
+            assert_eq!(*largest as usize, sizes.page_len / 2, "{mib} MiB");
+            assert!((mib << 20) / sizes.page_len as u64 > 4 * sizes.chunk_lens.len() as u64, "{mib} MiB");
+            assert_eq!(sizes.items_per_page_max(), sizes.page_len / 96);
+        }
+    }
+
+    #[test]
+    fn what_is_asked_for_by_its_length_fits_a_page_and_so_does_a_page_of_the_system() {
+        let least = 8 << 20;
+        let table = |classes: &ClassSizes| {
+            let sizes = Sizes::new(classes, true, least, 4096);
+            (sizes.page_len >> 10, sizes.chunk_lens)
+        };
+        let listed = |sizes: &[usize]| ClassSizes { listed: sizes.to_vec(), ..ClassSizes::default() };
+        assert_eq!(table(&listed(&[96, 400_000])), (512, vec![96, 400_000, 524_288]));
+        assert_eq!(table(&listed(&[96, 30_000])), (32, vec![96, 30_000, 32 << 10]));
+        assert_eq!(table(&listed(&[96, 10_000])), (32, vec![96, 10_000, 16 << 10]));
+        let (page_kib, chunk_lens) = table(&up_to(512 << 10));
+        assert_eq!((page_kib, chunk_lens.len(), chunk_lens.last()), (512, 39, Some(&(512 << 10))));
+        assert_eq!(table(&up_to(1 << 20)).0, 1024);
+        assert_eq!(table(&ClassSizes { chunk_min: Some(100_000), ..ClassSizes::default() }), (32, vec![16 << 10]));
+        for classes in [ClassSizes::default(), by_factor(1.25)] {
+            assert_eq!(Sizes::new(&classes, true, least, 64 << 10).page_len, 64 << 10);
+        }
     }
 
     #[test]
     fn own_classes_rise_fit_and_waste_little() {
         for memory_len in [8_u64 << 20, 100 << 20, 1 << 30, 1 << 36] {
             let unit = Unit::for_memory(memory_len);
-            let sizes = Sizes::new(&ClassSizes::default(), true, memory_len);
+            let sizes = Sizes::new(&ClassSizes::default(), true, memory_len, 4096);
             assert!(sizes.chunk_lens.len() <= CLASSES_MAX, "{} classes", sizes.chunk_lens.len());
             assert!(sizes.chunk_lens.windows(2).all(|pair| pair[0] < pair[1]));
             assert!(sizes.chunk_lens.iter().all(|&len| (len as usize).is_multiple_of(unit.len())));
@@ -271,13 +327,13 @@ mod tests {
         for (mib, page_kib) in
             [(8, 32), (32, 32), (64, 64), (100, 128), (128, 128), (512, 512), (1024, 1024), (1 << 20, 1024)]
         {
-            assert_eq!(page_len_for(mib << 20) >> 10, page_kib, "{mib} MiB");
+            assert_eq!(page_len_for(mib << 20, 4096) >> 10, page_kib, "{mib} MiB");
         }
     }
 
     #[test]
     fn the_item_limit_is_memcacheds() {
-        let sizes = Sizes::new(&ClassSizes::default(), true, 1 << 26);
+        let sizes = Sizes::new(&ClassSizes::default(), true, 1 << 30, 4096);
         let longest = (1 << 20) - 48 - 8 - 3 - 1 - 2;
         assert!(!sizes.is_too_large(shape(3, longest), 1 << 20));
         assert!(sizes.is_too_large(shape(3, longest + 1), 1 << 20));

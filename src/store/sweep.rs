@@ -15,7 +15,7 @@
 
 use super::arena::{Arena, ItemId, Page, PageId};
 use super::chores::ClassSet;
-use super::evict::Spare;
+use super::evict::{By, Spare};
 use super::expiry::{Moment, STAMPS_LOW, STAMPS_MAX, STAMPS_USED};
 use super::item::Chunk;
 use super::locks::{Rank, Ranked};
@@ -313,7 +313,7 @@ impl Inner {
             }
             let page = self.arena.page(PageId(place.page));
             if page.class() == Some(guard.class.id) && (place.chunk > 0 || page.is_due(at)) {
-                let (swept, next) = self.sweep_slice(guard, local, at, place, strays);
+                let (swept, next) = self.sweep_slice(guard, local, at, (place, By::Storer), strays);
                 guard.state.sweep.place = next;
                 guard.state.sweep.passed = 0;
                 return Some(swept.reclaimed);
@@ -338,7 +338,7 @@ impl Inner {
         place: Place,
         strays: &mut Vec<Chunk>,
     ) -> (Swept, Place) {
-        let (swept, next) = self.sweep_slice(guard, local, at, place, strays);
+        let (swept, next) = self.sweep_slice(guard, local, at, (place, By::Maintainer), strays);
         let crawled = &mut guard.state.sweep.crawled;
         crawled.checked += swept.checked;
         crawled.reclaimed += swept.reclaimed;
@@ -353,7 +353,7 @@ impl Inner {
         guard: &mut ClassGuard<'_>,
         local: &mut Local,
         at: Moment,
-        place: Place,
+        (place, by): (Place, By),
         strays: &mut Vec<Chunk>,
     ) -> (Swept, Place) {
         let page = self.arena.page(PageId(place.page));
@@ -367,7 +367,7 @@ impl Inner {
         for index in place.chunk..end {
             let id = self.arena.chunk_id(PageId(place.page), index, guard.class.chunk_len);
             swept.checked += u64::from(self.arena.header(id).is_linked());
-            match self.sweep_chunk(guard, &local.stats, page, id, at, strays) {
+            match self.sweep_chunk(guard, &local.stats, (page, id), at, by, strays) {
                 Found::Nothing => {}
                 Found::Removed => swept.reclaimed += 1,
                 Found::Held => swept.missed = true,
@@ -387,9 +387,9 @@ impl Inner {
         &self,
         guard: &mut ClassGuard<'_>,
         stats: &Block,
-        page: &Page,
-        id: ItemId,
+        (page, id): (&Page, ItemId),
         at: Moment,
+        by: By,
         strays: &mut Vec<Chunk>,
     ) -> Found {
         let header = self.arena.header(id);
@@ -406,10 +406,10 @@ impl Inner {
         }
         let queueing = self.queueing_class_of(id);
         let removed = if queueing.id == guard.class.id {
-            self.remove_item(guard, stats, id, at, Spare::Living, strays)
+            self.remove_item(guard, stats, id, at, (Spare::Living, by), strays)
         } else {
             queueing.try_lock().is_some_and(|mut queueing_guard| {
-                header.is_linked() && self.remove_item(&mut queueing_guard, stats, id, at, Spare::Living, strays)
+                header.is_linked() && self.remove_item(&mut queueing_guard, stats, id, at, (Spare::Living, by), strays)
             })
         };
         if removed {

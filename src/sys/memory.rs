@@ -9,6 +9,7 @@ use std::io;
 use std::marker::PhantomData;
 use std::ops::Deref;
 use std::ptr::NonNull;
+use std::sync::OnceLock;
 
 /// What the system is to back a region with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,12 +80,16 @@ impl Region {
     /// # Panics
     /// When that is no part of the region, or not in whole pages of the system.
     pub fn let_go(&self, offset: usize, len: usize) -> bool {
-        assert!(offset + len <= self.len && offset.is_multiple_of(SMALL_LEN) && len.is_multiple_of(SMALL_LEN));
+        assert!(offset + len <= self.len, "more than the region has");
+        // The system takes whole pages of its own: the neighbours of a part of one would go with it.
+        let page_len = page_len();
+        assert!(offset.is_multiple_of(page_len) && len.is_multiple_of(page_len), "not in whole pages of {page_len}");
         #[cfg(not(miri))]
         {
             // SAFETY: inside the region by the assertion.
             let from = unsafe { self.base.add(offset) }.as_ptr().cast();
-            // SAFETY: a range of the region's mapping, in whole pages. Everything in a region is valid when zero, as it was
+            // SAFETY: a range of the region's mapping (which begins with a page), in whole pages of the system's length by the second
+            // assertion, so that nothing else is rounded in. Everything in a region is valid when zero, as it was
             // at first, and nobody has a reference that may not see it change: plain bytes are borrowed only while they are in use, and
             // whatever else there is may change at any time.
             let gone = unsafe { libc::madvise(from, len, libc::MADV_DONTNEED) } == 0;
@@ -221,8 +226,15 @@ impl Drop for Region {
     }
 }
 
-/// A page of the system, or several where they are smaller.
-const SMALL_LEN: usize = 4096;
+/// Bytes in a page of the system: 4096 on most, 16 or 64 KiB on some (aarch64, ppc64). What is given back to it goes in whole ones.
+#[must_use]
+pub fn page_len() -> usize {
+    static PAGE_LEN: OnceLock<usize> = OnceLock::new();
+    *PAGE_LEN.get_or_init(|| {
+        let asked = nix::unistd::sysconf(nix::unistd::SysconfVar::PAGE_SIZE).ok().flatten();
+        asked.and_then(|len| usize::try_from(len).ok()).expect("a system knows how long its pages are")
+    })
+}
 
 /// A huge page. Where they are larger, regions do without.
 const HUGE_LEN: usize = 2 << 20;
@@ -327,6 +339,22 @@ mod tests {
                     array[at].store(1, Ordering::Relaxed);
                 }
             }
+        }
+    }
+
+    #[test]
+    fn a_part_of_a_region_is_given_back_in_whole_pages_of_the_system_and_its_neighbours_stay() {
+        let page_len = page_len();
+        let words = page_len / 8;
+        let array = ZeroedArray::<AtomicU64>::reserve(3 * words, Backing::Small).expect("three pages can be mapped");
+        array.iter().for_each(|word| word.store(7, Ordering::Relaxed));
+        array.region.let_go(page_len, page_len);
+        let is = |word: &AtomicU64, value| word.load(Ordering::Relaxed) == value;
+        assert!(array[..words].iter().chain(&array[2 * words..]).all(|word| is(word, 7)));
+        assert!(cfg!(miri) || array[words..2 * words].iter().all(|word| is(word, 0)));
+        for (offset, len) in [(0, page_len / 2), (page_len / 2, page_len), (2 * page_len, 2 * page_len)] {
+            let refused = std::panic::catch_unwind(|| array.region.let_go(offset, len));
+            assert!(refused.is_err(), "{len} bytes at {offset}");
         }
     }
 

@@ -190,8 +190,7 @@ pub fn resident_len() -> Option<u64> {
     let mut statm = [0; 256];
     let len = file.read_at(&mut statm, 0).ok()?;
     let pages: u64 = std::str::from_utf8(&statm[..len]).ok()?.split_whitespace().nth(1)?.parse().ok()?;
-    let page_len = nix::unistd::sysconf(nix::unistd::SysconfVar::PAGE_SIZE).ok()??;
-    pages.checked_mul(u64::try_from(page_len).ok()?)
+    pages.checked_mul(super::memory::page_len() as u64)
 }
 
 /// Whether the system makes huge pages at all.
