@@ -14,7 +14,7 @@ use crate::store::{Condition, Deadline, Draft, Hash, Leased, Lifetimes, Refused,
 use arrayvec::ArrayVec;
 use log::LevelFilter;
 
-/// Does what a command says (all but [`Command::Store`], which needs its value: see [`store_whole`] and [`begin_store`]).
+/// Does what a command says. What stores needs its value, and is none: see [`store_whole`] and [`begin_store`].
 /// `hash` must be the key's, if the command has one.
 #[inline]
 pub fn execute<R>(cx: &mut Context<'_>, hash: Hash, command: Command<'_>, with: impl FnOnce(Outcome<'_>) -> R) -> R {
@@ -349,9 +349,8 @@ fn rare(cx: &mut Context<'_>, hash: Hash, command: Command<'_>) -> Outcome<'stat
         | Command::EndOfKeys
         | Command::Lease { .. }
         | Command::Describe { .. }
-        | Command::Stream(_)
-        | Command::Store(_) => {
-            unreachable!("reading, storing and streams have their own ways")
+        | Command::Stream(_) => {
+            unreachable!("reading and streams have their own ways")
         }
     }
 }

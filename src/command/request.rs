@@ -32,8 +32,6 @@ pub enum Command<'a> {
     },
     /// Say that all before has been answered.
     Noop,
-    /// Store a value that follows in the input.
-    Store(StoreRequest<'a>),
     /// Remove a key.
     Delete {
         /// 1 to 250 bytes.

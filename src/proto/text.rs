@@ -519,7 +519,10 @@ fn refused<'a>(error: WireError, quiet: bool) -> Line<'a> {
     one(Command::Refused(error), quiet)
 }
 
-pub(super) fn reply_unless(quiet: bool) -> ReplyShape {
+/// How to answer a request that may want no answer.
+#[inline]
+#[must_use]
+pub fn reply_unless(quiet: bool) -> ReplyShape {
     ReplyShape { quiet, ..ReplyShape::default() }
 }
 

@@ -22,7 +22,7 @@ use crate::command::{
 };
 use crate::limits::{BATCH_REQUESTS_MAX, PIN_VALUE_MIN, REPLY_HEAD_LEN_MAX, WAIT_VALUE_MAX};
 use crate::proto::meta::{self, KeyBuffer, MetaRequest};
-use crate::proto::text::{Line, NextKey, encode, next_key, parse, plain_set, single_get};
+use crate::proto::text::{Line, NextKey, encode, next_key, parse, plain_set, reply_unless, single_get};
 use crate::proto::{Parsed, Request};
 use crate::store::{Hash, Store};
 use arrayvec::ArrayVec;
@@ -329,10 +329,6 @@ pub(super) fn run<O: Out>(
         }
     }
     None
-}
-
-fn reply_unless(quiet: bool) -> ReplyShape {
-    ReplyShape { quiet, ..ReplyShape::default() }
 }
 
 #[inline(never)]
