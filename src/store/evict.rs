@@ -366,9 +366,7 @@ impl Inner {
     /// Gives a page back of which another class uses nothing. Whether there was one.
     fn release_unused_page(&self, stats: &Block, wanting: &Class) -> bool {
         // Most of the time there is none, and the table of pages is long.
-        if !self.pool.forget_unused() {
-            return false;
-        }
+        let Some(noted) = self.pool.may_have_unused() else { return false };
         let is_unused = |page: &Page| page.class().is_some() && page.used.load(Ordering::Relaxed) == 0;
         let mut seen = false;
         let released = self.arena.pages().filter(|(_, page)| is_unused(page)).any(|(id, page)| {
@@ -379,9 +377,8 @@ impl Inner {
             let still = page.class() == Some(class) && is_unused(page) && !page.draining.load(Ordering::Relaxed);
             still && guard.drain(&self.arena, &self.pool, id) == 0
         });
-        if seen {
-            // There may be more.
-            self.pool.note_unused();
+        if !seen {
+            self.pool.note_none_unused(noted);
         }
         stats.slabs_moved.add(u64::from(released));
         released
@@ -575,7 +572,7 @@ mod tests {
         };
         let large_count = (0..).take_while(|n| put(&format!("large{n}"), 9000).is_ok()).count();
         assert_eq!(put("small", 9), Err(Refused::NoMemory));
-        assert!(!store.inner.pool.forget_unused(), "it has been looked, and there is none");
+        assert_eq!(store.inner.pool.may_have_unused(), None, "it has been looked, and there is none");
         assert_eq!(put("small", 9), Err(Refused::NoMemory));
         for key in (0..large_count).map(|n| format!("large{n}")) {
             let key = key.as_bytes();

@@ -19,7 +19,7 @@ use super::lru::Queue;
 use super::queues::{ClassCounts, Probation};
 use super::sizes::ClassId;
 use super::sweep::{ClassSweep, NOTHING_DUE};
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 /// One class.
 #[derive(Debug)]
@@ -73,8 +73,10 @@ pub(super) struct ClassGuard<'a> {
 #[derive(Debug)]
 pub(super) struct Pool {
     state: Ranked<PoolState>,
-    /// A class may have a page of which nothing is used: until somebody has looked and found none.
-    may_be_unused: AtomicBool,
+    /// How often nothing of a class's page has come to be used.
+    unused_noted: AtomicU64,
+    /// As many when somebody last began to look for such a page, and found none.
+    unused_sought: AtomicU64,
 }
 
 #[derive(Debug)]
@@ -155,20 +157,27 @@ impl Pool {
                 limit,
                 kept_for: None,
             }),
-            may_be_unused: AtomicBool::new(false),
+            unused_noted: AtomicU64::new(0),
+            unused_sought: AtomicU64::new(0),
         }
     }
 
     /// Of a page that a class has nothing is used.
     pub(super) fn note_unused(&self) {
-        // Release, and stored whatever is there: whoever forgets it sees the page as it is, or is told again.
-        self.may_be_unused.store(true, Ordering::Release);
+        // Release: who sees the number sees the page as it is.
+        self.unused_noted.fetch_add(1, Ordering::Release);
     }
 
-    /// Whether there may be such a page; to be noted again unless it turns out that there is none.
-    pub(super) fn forget_unused(&self) -> bool {
-        // The load alone keeps the line where it is, as long as there is nothing to forget. Acquire: see above.
-        self.may_be_unused.load(Ordering::Relaxed) && self.may_be_unused.swap(false, Ordering::AcqRel)
+    /// Whether there may be such a page, and then what to tell [`Pool::note_none_unused`] if there is not.
+    pub(super) fn may_have_unused(&self) -> Option<u64> {
+        // Acquire: see above. The other is only compared with it.
+        let noted = self.unused_noted.load(Ordering::Acquire);
+        (noted != self.unused_sought.load(Ordering::Relaxed)).then_some(noted)
+    }
+
+    /// There was none when so many had been noted. Others may have looked meanwhile: an older number is no harm.
+    pub(super) fn note_none_unused(&self, noted: u64) {
+        self.unused_sought.store(noted, Ordering::Relaxed);
     }
 
     fn take(&self, arena: &Arena, class: ClassId) -> Option<PageId> {
