@@ -199,12 +199,10 @@ impl Pool {
         }
     }
 
-    /// A page that a class has just given back, for another: however many there may be, there are no more of them than before.
-    fn take_instead(&self, class: ClassId) -> Option<PageId> {
+    /// A page that a class has just given back, for another: however many there may be, there are no more of them than before. Whoever
+    /// it is kept for: a client waits for it, and what is moved can be moved again.
+    fn take_instead(&self) -> Option<PageId> {
         let mut state = self.state.lock(Rank::Pool);
-        if state.free.len() == 1 && state.kept_for.is_some_and(|other| other != class) {
-            return None;
-        }
         // The very page may have gone on to the system meanwhile.
         let page = state.free.pop().or_else(|| state.let_go.pop())?;
         state.used += 1;
@@ -331,7 +329,7 @@ impl ClassGuard<'_> {
         if let Some(chunk) = self.take(arena, pool) {
             return Some(chunk);
         }
-        let page = pool.take_instead(self.class.id)?;
+        let page = pool.take_instead()?;
         self.begin_carving(arena, page);
         self.take(arena, pool)
     }

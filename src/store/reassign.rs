@@ -111,11 +111,12 @@ impl Store {
             Mover::Operator => inner.step_reassign(local, page_move, at),
             Mover::Itself => inner.step_automatic(local, page_move, at),
         };
-        if step == Progress::Done {
+        // What moves by itself leaves the pool when it has come there: nothing needs to be kept between steps, and nobody has to wait.
+        if step == Progress::Done || page_move.by == Mover::Itself {
             inner.pool.keep_for(None);
-            if page_move.by == Mover::Operator {
-                inner.chores.board().moving = false;
-            }
+        }
+        if step == Progress::Done && page_move.by == Mover::Operator {
+            inner.chores.board().moving = false;
         }
         step
     }

@@ -402,6 +402,9 @@ pub(super) struct Table {
     splitting: AtomicBool,
     /// Buckets below this one have been in use since the memory behind them was last given back.
     touched: AtomicUsize,
+    /// Buckets that were left when memory was last given back, while no huge pages may be put together, which would bring it back; zero while
+    /// they may.
+    kept_apart: AtomicUsize,
     /// Walks under way, while which nothing is merged. Taken before any bucket's lock.
     walks: Mutex<usize>,
 }
@@ -430,6 +433,7 @@ impl Table {
             spill: Ranked::new(Spill { free: 0, fresh: 1, in_use: 0 }),
             splitting: AtomicBool::new(false),
             touched: AtomicUsize::new(1 << INDEX_LEVEL_MIN),
+            kept_apart: AtomicUsize::new(0),
             walks: Mutex::new(0),
         })
     }

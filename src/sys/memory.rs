@@ -273,6 +273,11 @@ impl<T: Zeroed> ZeroedArray<T> {
     pub fn let_go(&self, from: usize, count: usize) -> bool {
         self.region.let_go(from * size_of::<T>(), count * size_of::<T>())
     }
+
+    /// [`Region::allow_huge`].
+    pub fn allow_huge(&self, allowed: bool) {
+        self.region.allow_huge(allowed);
+    }
 }
 
 impl<T: Zeroed> Deref for ZeroedArray<T> {

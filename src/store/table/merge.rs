@@ -20,6 +20,9 @@
 //!
 //! Buckets in use are split and merged, and pages let go, by one thread at a time (`splitting`), so no bucket comes back into use in between.
 //!
+//! The system may put small pages together to huge ones where a single one of them is in use, and does so while it pleases: it is told not to
+//! until the index grows again.
+//!
 //! **Walks** (`walk.rs`) count on buckets being split only: while there is one nothing is merged.
 //!
 //! **When.** Buckets are split at six items each, and merged below half of that: a number of items that goes up and down somewhat costs nothing,
@@ -75,6 +78,7 @@ impl Table {
     pub(in crate::store) fn shrink(&self, items: u64) -> Progress {
         let wants_merge = self.wants_merge(items);
         if !wants_merge && !self.has_spare_page() {
+            self.keep_apart(false);
             return Progress::Done;
         }
         // Acquire and release: as for a split.
@@ -82,9 +86,27 @@ impl Table {
             return Progress::Held;
         }
         let merged = wants_merge && self.merge();
-        let let_go = self.has_spare_page() && self.let_page_go();
+        let let_go = self.has_spare_page() && {
+            self.keep_apart(true);
+            self.let_page_go()
+        };
         self.splitting.store(false, Ordering::Release);
         if merged || let_go { Progress::More } else { Progress::Held }
+    }
+
+    /// Has no huge pages put together, of which what has been given back would be a part, until the index grows again. Only the maintainer
+    /// asks.
+    fn keep_apart(&self, apart: bool) {
+        let (count, before) = (self.geometry().count(), self.kept_apart.load(Ordering::Relaxed));
+        if apart {
+            if before == 0 {
+                self.buckets.allow_huge(false);
+            }
+            self.kept_apart.store(count, Ordering::Relaxed);
+        } else if before != 0 && count > before {
+            self.buckets.allow_huge(true);
+            self.kept_apart.store(0, Ordering::Relaxed);
+        }
     }
 
     /// Merges the last bucket with the one it was split off, unless one of the two is held, or somebody walks.
