@@ -296,20 +296,31 @@ impl<T: Zeroed> Deref for ZeroedArray<T> {
 /// megabytes less are resident afterwards.
 pub fn let_code_go() {
     #[cfg(all(target_os = "linux", not(miri)))]
-    for line in std::fs::read_to_string("/proc/self/maps").unwrap_or_default().lines() {
-        let mut fields = line.split_ascii_whitespace();
-        let (range, rights, file) = (fields.next(), fields.next(), fields.nth(3));
-        let ends = range.and_then(|range| range.split_once('-')).and_then(|(begin, end)| {
-            Some((usize::from_str_radix(begin, 16).ok()?, usize::from_str_radix(end, 16).ok()?))
-        });
-        let (Some((begin, end)), Some("r-xp")) = (ends, rights) else { continue };
-        if !file.is_some_and(|file| file.starts_with('/')) {
-            continue;
+    {
+        let mut file = None;
+        for line in std::fs::read_to_string("/proc/self/smaps").unwrap_or_default().lines() {
+            if let Some(mapped) = mapped_file(line) {
+                file = mapped;
+            } else if line.strip_prefix("Anonymous:").is_some_and(|len| len.trim() == "0 kB")
+                && let Some((begin, end)) = file
+            {
+                // SAFETY: a mapping of a file that may not be written, and of which nothing has been (the linker writes to some before it
+                // makes them so): each of these pages is as it is in the file, and is read from there again when it is next touched.
+                // That it may fail is no harm.
+                let _ = unsafe { libc::madvise(begin as *mut libc::c_void, end - begin, libc::MADV_DONTNEED) };
+            }
         }
-        // SAFETY: a mapping of a file that may be executed and not written: what the linker has written to lies in others, so each of
-        // these pages is as it is in the file, and is read from there again when it is next touched. That it may fail is no harm.
-        let _ = unsafe { libc::madvise(begin as *mut libc::c_void, end - begin, libc::MADV_DONTNEED) };
     }
+}
+
+/// Where a mapping begins and ends if it is of a file and may only be read or executed; none if the line does not begin a mapping.
+#[cfg(all(target_os = "linux", not(miri)))]
+fn mapped_file(line: &str) -> Option<Option<(usize, usize)>> {
+    let mut fields = line.split_ascii_whitespace();
+    let (begin, end) = fields.next()?.split_once('-')?;
+    let (begin, end) = (usize::from_str_radix(begin, 16).ok()?, usize::from_str_radix(end, 16).ok()?);
+    let constant = matches!(fields.next(), Some("r-xp" | "r--p"));
+    Some((constant && fields.nth(3).is_some_and(|file| file.starts_with('/'))).then_some((begin, end)))
 }
 
 /// Asks the processor to fetch the cache line at `address`. A hint: any address will do, nothing is read.
