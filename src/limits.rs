@@ -199,8 +199,11 @@ pub const TURN_OUTPUT_MAX: usize = 4 * TURN_INPUT_MAX;
 /// goes beyond it is finished.
 pub const TURN_COPIED_MAX: usize = 4 << 20;
 
-/// Bytes of long reports, of all clients, that have not been taken, beyond which no more are made. A report has up to 20 MB. They are
-/// told from other answers by what an outbox has beyond [`OUTBOX_MEMORY_MAX`]: those are bounded without this, by `-c`.
+/// Bytes copied to add to a value in pieces that others change meanwhile, beyond which it is not tried again; two copies of a longer one.
+pub const EXTENSION_COPIED_MAX: usize = 64 << 20;
+
+/// Bytes of long reports, of all clients, that have not been taken, beyond which no more are made. A report has up to 20 MB, some
+/// 50 where prefixes are of bytes that are told as three. They are told from other answers by what an outbox has beyond [`OUTBOX_MEMORY_MAX`]: those are bounded without this, by `-c`.
 pub const REPORTS_LEN_MAX: u64 = 64 << 20;
 
 /// Answers of `stats` to one connection in one turn: they are put together from all threads' counters.

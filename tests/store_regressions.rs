@@ -359,6 +359,18 @@ fn what_is_extended_or_replaced_is_not_what_is_evicted_for_it() {
                 let value = vec![b'r'; value_len + 600];
                 let stored = bench.store.put(&mut bench.local, draft, Condition::Present, &value, now);
                 assert_eq!(stored, Ok(Stored::Stored), "{mode:?} {value_len} {n}");
+                // A value that is received bit by bit, a short one and one in pieces.
+                for value_len in [value_len + 100, 5 * value_len] {
+                    let draft = bench.draft(key);
+                    let mut reservation = bench.store.reserve(&mut bench.local, draft, value_len, now).expect("room");
+                    while !reservation.is_complete() {
+                        bench.store.grow(&mut bench.local, &mut reservation, now).expect("room");
+                        let len = reservation.unfilled().len();
+                        reservation.advance(len);
+                    }
+                    let stored = bench.store.commit(&mut bench.local, reservation, Condition::Present, now);
+                    assert_eq!(stored, Ok(Stored::Stored), "{mode:?} {value_len} {n}");
+                }
             }
         }
         assert!(bench.registry.totals().evictions > 0, "room had to be made");

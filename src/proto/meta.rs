@@ -35,7 +35,6 @@ use crate::command::{
     Command, Direction, Lifetimes, Marks, MetaCommand, MetaCount, MetaDelete, MetaGet, MetaOutcome, MetaShape,
     MetaView, Opaque, Out, Outcome, Receipt, ReplyShape, Step, StoreRequest, StoreTerms, StoreVerb, WireError,
 };
-use crate::events::is_speakable;
 use crate::limits::{KEY_LEN_MAX, META_FLAGS_MAX, OPAQUE_LEN_MAX, REPLY_HEAD_LEN_MAX, TERMINATOR_LEN, VALUE_LEN_MAX};
 use arrayvec::ArrayVec;
 use base64::Engine;
@@ -457,7 +456,7 @@ enum KeyText<'a> {
 fn item_key<'a>(echo: &Echo<'_>, view: &MetaView<'a>) -> KeyText<'a> {
     let key = view.item.key;
     // What came by the binary protocol may hold anything; whoever asks for such a key here has written it in base64.
-    let must_encode = || echo.key.is_base64 && !key.iter().all(|&byte| is_speakable(byte));
+    let must_encode = || echo.key.is_base64 && key.iter().any(|byte| matches!(byte, 0 | b' ' | b'\r' | b'\n'));
     if view.marks.has(Marks::KEY_BASE64) || must_encode() { KeyText::Raw(key) } else { KeyText::Plain(key) }
 }
 

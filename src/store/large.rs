@@ -16,7 +16,7 @@ use super::pages::ClassGuard;
 use super::write::{Condition, Draft, Refused, Reservation, Side, Stored, Terms};
 use super::{Inner, Local, Pinned, Store, Value};
 use crate::clock::Now;
-use crate::limits::PIN_VALUE_MIN;
+use crate::limits::{EXTENSION_COPIED_MAX, PIN_VALUE_MIN};
 
 /// A value that is to become part of a longer one.
 enum Old {
@@ -37,7 +37,8 @@ impl Store {
         }
         let len = reservation.missing_len().min(self.inner.piece_len());
         let class = self.inner.sizes.class_for_len(len + PIECE_HEADER_LEN);
-        let piece = self.inner.chunk_for(local, class, now)?;
+        let (hash, key) = (reservation.hash(), reservation.key());
+        let piece = self.inner.sparing_key(local, (hash, &key), |local| self.inner.chunk_for(local, class, now))?;
         reservation.add_piece(piece);
         Ok(())
     }
@@ -76,7 +77,7 @@ impl Store {
     }
 
     /// [`Store::extend`] to a large value: the old one is pinned, or copied if it is short, and the whole put together beside
-    /// it; again if the item has changed meanwhile.
+    /// it; again if the item has changed meanwhile, until enough has been copied for nothing. Then it is refused, and the item is as it was.
     #[cold]
     pub(super) fn extend_large(
         &self,
@@ -88,6 +89,7 @@ impl Store {
         now: Now,
     ) -> Result<Stored, Refused> {
         let added_len: usize = parts.iter().map(|part| part.len()).sum();
+        let mut copied_len = 0;
         loop {
             let (draft, id, old) = match self.old_value(key, terms, now) {
                 Ok(found) => found,
@@ -98,15 +100,17 @@ impl Store {
                 Old::Long(pinned) => pinned.parts().collect(),
             };
             let old_len: usize = old_parts.iter().map(|part| part.len()).sum();
+            // Others are served by this thread, too: who changes the value faster than it is put together has the last word.
+            if copied_len > EXTENSION_COPIED_MAX.max(old_len + added_len) {
+                return Err(Refused::NoMemory);
+            }
+            copied_len += old_len + added_len;
             local.copied_len += old_len + added_len;
             let (first, second) = if side == Side::Append { (&old_parts[..], parts) } else { (parts, &old_parts[..]) };
-            let reservation = self.inner.sparing(local, id, |local| {
-                let mut reservation = self.reserve(local, draft, old_len + added_len, now)?;
-                for part in first.iter().chain(second) {
-                    self.fill(local, &mut reservation, part, now)?;
-                }
-                Ok(reservation)
-            })?;
+            let mut reservation = self.reserve(local, draft, old_len + added_len, now)?;
+            for part in first.iter().chain(second) {
+                self.fill(local, &mut reservation, part, now)?;
+            }
             let unchanged = |item: Linked<'_>| match &old {
                 _ if !self.inner.has_cas(item.id(), terms.compare) => false,
                 _ if self.inner.arena.header(item.id()).flags() != draft.flags => false,
@@ -145,7 +149,7 @@ impl Store {
             }
             Value::Pinned(pinned) => Old::Long(pinned),
         };
-        Ok((draft, inner.spare(slot), old))
+        Ok((draft, slot.id(), old))
     }
 }
 

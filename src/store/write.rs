@@ -353,7 +353,7 @@ impl Store {
     ) -> Result<Reservation, Refused> {
         let (hash, key) = draft.key;
         let Place { shape, class, large } = self.inner.place_for(key.len(), value_len, draft.flags)?;
-        let chunk = self.inner.chunk_for(local, class, now)?;
+        let chunk = self.inner.sparing_key(local, (hash, key), |local| self.inner.chunk_for(local, class, now))?;
         let mut reservation = Reservation {
             inner: Arc::clone(&self.inner),
             chunk: Some(chunk),
@@ -826,15 +826,31 @@ impl Inner {
     }
 
     /// Has an item spared by all who make room, as one that has just been used.
-    pub(super) fn spare(&self, slot: Slot<'_>) -> ItemId {
+    fn spare(&self, slot: Slot<'_>) -> ItemId {
         if slot.meta().frequency() == 0 {
             slot.set_meta(slot.meta().used());
         }
         slot.id()
     }
 
-    /// Does something for which room may be made, but not by this thread's evicting the item.
-    pub(super) fn sparing<T>(&self, local: &mut Local, id: ItemId, work: impl FnOnce(&mut Local) -> T) -> T {
+    /// Does something for which room may be made, but not by this thread's evicting the key's item: what is to come may be for it.
+    pub(super) fn sparing_key<T>(
+        &self,
+        local: &mut Local,
+        (hash, key): (Hash, &[u8]),
+        work: impl FnOnce(&mut Local) -> T,
+    ) -> T {
+        let guard = self.table.lock(hash);
+        let id = self.find(&guard, hash, key).map(|slot| self.spare(slot));
+        drop(guard);
+        match id {
+            Some(id) => self.sparing(local, id, work),
+            None => work(local),
+        }
+    }
+
+    /// The same of an item that has been found.
+    fn sparing<T>(&self, local: &mut Local, id: ItemId, work: impl FnOnce(&mut Local) -> T) -> T {
         local.sparing = Some(id);
         let done = work(local);
         local.sparing = None;

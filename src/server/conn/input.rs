@@ -71,6 +71,8 @@ impl Conn {
             desk.stats.read_buf_oom.add(1);
             let out = self.out.get_or_insert_with(|| desk.spares.take_outbox());
             Session::refuse_input(&mut **out);
+            // It is in the middle of a line: to close before it has sent the rest would take the answer from it.
+            self.readable = true;
         }
         log::debug!("connection closed: the beginning of a request cannot be kept: {why:?}");
         Stop::Abort
