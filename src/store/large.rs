@@ -17,6 +17,7 @@ use super::write::{Condition, Draft, Refused, Reservation, Side, Stored, Terms};
 use super::{Inner, Local, Pinned, Store, Value};
 use crate::clock::Now;
 use crate::limits::{EXTENSION_COPIED_MAX, PIN_VALUE_MIN};
+use std::sync::PoisonError;
 
 /// A value that is to become part of a longer one.
 enum Old {
@@ -38,7 +39,7 @@ impl Store {
         let len = reservation.missing_len().min(self.inner.piece_len());
         let class = self.inner.sizes.class_for_len(len + PIECE_HEADER_LEN);
         let (hash, key) = (reservation.hash(), reservation.key());
-        let piece = self.inner.sparing_key(local, (hash, &key), |local| self.inner.chunk_for(local, class, now))?;
+        let piece = self.inner.chunk_for_key(local, (hash, &key), class, now)?;
         reservation.add_piece(piece);
         Ok(())
     }
@@ -90,6 +91,7 @@ impl Store {
     ) -> Result<Stored, Refused> {
         let added_len: usize = parts.iter().map(|part| part.len()).sum();
         let mut copied_len = 0;
+        let _one_at_a_time = self.inner.extending.lock().unwrap_or_else(PoisonError::into_inner);
         loop {
             let (draft, id, old) = match self.old_value(key, terms, now) {
                 Ok(found) => found,

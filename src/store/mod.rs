@@ -77,8 +77,8 @@ use pages::{Class, Pool};
 use queues::Knobs;
 use sizes::Sizes;
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use sweep::Rounds;
 use table::{BucketGuard, Slot, Table};
 
@@ -137,6 +137,8 @@ struct Inner {
     cas: CachePadded<AtomicU64>,
     /// Items are counted by length from this CAS number on; 0: they are not.
     lengths_since: AtomicU64,
+    /// Of whoever adds to a long value: two at one key would undo each other's copying for ever. Taken before any other lock.
+    extending: Mutex<()>,
     /// Items, as far as threads have said; off by up to `ITEM_DELTA_MAX` a thread.
     item_count: CachePadded<AtomicI64>,
     flush: Flush,
@@ -345,6 +347,7 @@ impl Store {
                 first_cas(unix_ms())
             })),
             lengths_since: AtomicU64::new(0),
+            extending: Mutex::new(()),
             item_count: CachePadded::new(AtomicI64::new(0)),
             flush: Flush::default(),
             rounds: Rounds::default(),

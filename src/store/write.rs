@@ -353,7 +353,7 @@ impl Store {
     ) -> Result<Reservation, Refused> {
         let (hash, key) = draft.key;
         let Place { shape, class, large } = self.inner.place_for(key.len(), value_len, draft.flags)?;
-        let chunk = self.inner.sparing_key(local, (hash, key), |local| self.inner.chunk_for(local, class, now))?;
+        let chunk = self.inner.chunk_for_key(local, (hash, key), class, now)?;
         let mut reservation = Reservation {
             inner: Arc::clone(&self.inner),
             chunk: Some(chunk),
@@ -833,23 +833,22 @@ impl Inner {
         slot.id()
     }
 
-    /// Does something for which room may be made, but not by this thread's evicting the key's item: what is to come may be for it.
-    pub(super) fn sparing_key<T>(
+    /// A chunk for a value that is to come: the key's item, which it may be for, is not evicted for it unless there is no other way.
+    pub(super) fn chunk_for_key(
         &self,
         local: &mut Local,
         (hash, key): (Hash, &[u8]),
-        work: impl FnOnce(&mut Local) -> T,
-    ) -> T {
+        class: ClassId,
+        now: Now,
+    ) -> Result<Chunk, Refused> {
         let guard = self.table.lock(hash);
         let id = self.find(&guard, hash, key).map(|slot| self.spare(slot));
         drop(guard);
-        match id {
-            Some(id) => self.sparing(local, id, work),
-            None => work(local),
-        }
+        let chunk = id.and_then(|id| self.sparing(local, id, |local| self.make_room(local, self.class(class), now)));
+        chunk.map_or_else(|| self.chunk_for(local, class, now), Ok)
     }
 
-    /// The same of an item that has been found.
+    /// Does something for which room may be made, but not by this thread's evicting the item.
     fn sparing<T>(&self, local: &mut Local, id: ItemId, work: impl FnOnce(&mut Local) -> T) -> T {
         local.sparing = Some(id);
         let done = work(local);
