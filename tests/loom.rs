@@ -98,23 +98,28 @@ fn give_back(word: &AtomicU32) {
     }
 }
 
-/// A lost wake-up would be a deadlock, which the checker reports.
-#[test]
-fn three_threads_exclude_each_other_and_all_wake() {
+/// Two threads add one each under the lock while this one does `work` with it; what the sum is then. A lost wake-up would be a deadlock,
+/// which the checker reports.
+fn beside_two_who_add(work: fn(&Locked), sum: u32) {
     let mut model = loom::model::Builder::new();
     model.preemption_bound = Some(4);
-    model.check(|| {
+    model.check(move || {
         let locked = Locked::new();
         let threads = [0, 1].map(|_| {
             let locked = Arc::clone(&locked);
             thread::spawn(move || locked.locked_add())
         });
-        locked.locked_add();
+        work(&locked);
         threads.into_iter().for_each(|thread| thread.join().unwrap());
         word::lock(&locked.word);
-        assert_eq!(locked.value(), 3);
+        assert_eq!(locked.value(), sum);
         word::unlock(&locked.word);
     });
+}
+
+#[test]
+fn three_threads_exclude_each_other_and_all_wake() {
+    beside_two_who_add(Locked::locked_add, 3);
 }
 
 /// Two threads without a bound on preemptions, one of them twice.
@@ -159,20 +164,7 @@ fn who_tries_and_gets_it_sees_what_was_written_under_it() {
 /// Nobody sleeps for ever on a lock that was given back under it, and nobody has it together with somebody else.
 #[test]
 fn a_lock_that_is_given_back_is_free_for_one_of_those_who_want_it() {
-    let mut model = loom::model::Builder::new();
-    model.preemption_bound = Some(4);
-    model.check(|| {
-        let locked = Locked::new();
-        let threads = [0, 1].map(|_| {
-            let locked = Arc::clone(&locked);
-            thread::spawn(move || locked.locked_add())
-        });
-        locked.give_back();
-        threads.into_iter().for_each(|thread| thread.join().unwrap());
-        word::lock(&locked.word);
-        assert_eq!(locked.value(), 2);
-        word::unlock(&locked.word);
-    });
+    beside_two_who_add(Locked::give_back, 2);
 }
 
 /// An index of one bucket or two, and an item that is in the last one.

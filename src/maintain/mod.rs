@@ -110,8 +110,7 @@ impl Shift<'_> {
     }
 
     fn shrink_index(&self) -> Duration {
-        let begun = Instant::now();
-        rest_after(until_late(begun, || self.store.step_index()))
+        rest_after(until_late(Instant::now(), || self.store.step_index()))
     }
 
     fn reassign(&mut self) -> Duration {

@@ -14,7 +14,7 @@ use super::hash::Hash;
 use super::item::{Chunk, Linked, PIECE_HEADER_LEN};
 use super::pages::ClassGuard;
 use super::write::{Condition, Draft, Refused, Reservation, Side, Stored, Terms};
-use super::{Inner, Local, Pinned, Store, Value};
+use super::{EXTENDING_LOCKS, Inner, Local, Pinned, Store, Value};
 use crate::clock::Now;
 use crate::limits::{EXTENSION_COPIED_MAX, PIN_VALUE_MIN};
 use std::sync::PoisonError;
@@ -91,7 +91,8 @@ impl Store {
     ) -> Result<Stored, Refused> {
         let added_len: usize = parts.iter().map(|part| part.len()).sum();
         let mut copied_len = 0;
-        let _one_at_a_time = self.inner.extending.lock().unwrap_or_else(PoisonError::into_inner);
+        let turn = &self.inner.extending[key.0.low() as usize % EXTENDING_LOCKS];
+        let _one_at_a_time = turn.lock().unwrap_or_else(PoisonError::into_inner);
         loop {
             let (draft, id, old) = match self.old_value(key, terms, now) {
                 Ok(found) => found,

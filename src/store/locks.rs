@@ -6,7 +6,8 @@
 //!
 //! Blocking goes with the arrows only. Against them (from the tail of a queue to an item's bucket) there is *try*, and on
 //! failure the item is skipped. Two buckets are held by a split alone, in address order, or a merge, which tries; two classes never. Debug
-//! builds panic on a breach.
+//! builds panic on a breach. Before them all come two that are no part of the check: whose turn it is to add to a long value (`large.rs`), and
+//! the count of walks (`table/merge.rs`).
 
 pub(super) mod word;
 

@@ -399,8 +399,7 @@ impl Store {
                 inner.body(&mut chunk)[..key.len()].copy_from_slice(key);
                 return inner.link(local, guard, Some(slot), chunk, shape, &draft, at).map(|()| Stored::Stored);
             }
-            drop(guard);
-            match inner.chunk_for(local, class, now) {
+            match inner.chunk_beside(local, guard, slot, class, now) {
                 Ok(chunk) => spare = Some(chunk),
                 Err(refused) => break Err(refused),
             }

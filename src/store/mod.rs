@@ -137,8 +137,9 @@ struct Inner {
     cas: CachePadded<AtomicU64>,
     /// Items are counted by length from this CAS number on; 0: they are not.
     lengths_since: AtomicU64,
-    /// Of whoever adds to a long value: two at one key would undo each other's copying for ever. Taken before any other lock.
-    extending: Mutex<()>,
+    /// Of whoever adds to a long value, by its key's hash: two at one key would undo each other's copying for ever. Taken before any
+    /// other lock.
+    extending: [Mutex<()>; EXTENDING_LOCKS],
     /// Items, as far as threads have said; off by up to `ITEM_DELTA_MAX` a thread.
     item_count: CachePadded<AtomicI64>,
     flush: Flush,
@@ -168,6 +169,9 @@ fn growth_max(memory_len: u64, page_len: usize) -> u32 {
     let len = nameable.min(memory_len.saturating_mul(MEMORY_GROWTH_MAX));
     u32::try_from(len / page_len as u64).unwrap_or(u32::MAX - 1)
 }
+
+/// Locks for additions to long values: so many that two at different keys seldom wait for each other.
+const EXTENDING_LOCKS: usize = 64;
 
 /// What one thread owns of the store.
 #[derive(Debug)]
@@ -347,7 +351,7 @@ impl Store {
                 first_cas(unix_ms())
             })),
             lengths_since: AtomicU64::new(0),
-            extending: Mutex::new(()),
+            extending: [const { Mutex::new(()) }; EXTENDING_LOCKS],
             item_count: CachePadded::new(AtomicI64::new(0)),
             flush: Flush::default(),
             rounds: Rounds::default(),

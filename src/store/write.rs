@@ -812,7 +812,7 @@ impl Inner {
 
     /// A chunk for what is to take an item's place if that is still there: the item is not what is evicted for it.
     #[cold]
-    fn chunk_beside(
+    pub(super) fn chunk_beside(
         &self,
         local: &mut Local,
         guard: BucketGuard<'_>,
