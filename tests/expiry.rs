@@ -16,6 +16,7 @@ impl Bench {
     fn new(memory_mib: u64, evict: bool) -> Self {
         let config = StoreConfig {
             memory_len: memory_mib << 20,
+            class_len_min: 0,
             item_len_max: 1 << 20,
             classes: ClassSizes::default(),
             with_cas: true,

@@ -27,6 +27,7 @@ const PAUSE_MAX: Duration = Duration::from_millis(50);
 fn storing_never_pauses_while_the_index_grows_to_five_million_items() {
     let config = StoreConfig {
         memory_len: 1 << 30,
+        class_len_min: 0,
         item_len_max: 1 << 20,
         classes: ClassSizes::default(),
         with_cas: true,
@@ -122,6 +123,7 @@ fn night_shift(store: &Store, local: &mut Local, stop: &AtomicBool, now: Now) ->
 fn an_index_whose_items_go_shrinks_and_loses_none_of_the_others() {
     let config = StoreConfig {
         memory_len: 64 << 20,
+        class_len_min: 0,
         item_len_max: 1 << 20,
         classes: ClassSizes::default(),
         with_cas: true,

@@ -292,6 +292,7 @@ fn every_history_of_one_key_has_an_order_that_explains_it() {
     println!("SLABD_SEED={seed}");
     let config = StoreConfig {
         memory_len: 256 << 20,
+        class_len_min: 0,
         item_len_max: 1 << 20,
         classes: ClassSizes::default(),
         with_cas: true,

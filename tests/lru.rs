@@ -19,6 +19,7 @@ impl Cache {
     fn new(lru: LruMode, pages: u64) -> Self {
         let config = StoreConfig {
             memory_len: pages << 20,
+            class_len_min: 0,
             item_len_max: 1 << 20,
             classes: ClassSizes::default(),
             with_cas: true,

@@ -4,7 +4,7 @@
 
 use crossbeam_utils::CachePadded;
 use slabd::clock::{Clock, Now};
-use slabd::limits::{MEMORY_LEN_MIN, PIN_VALUE_MIN};
+use slabd::limits::{CLASS_LEN_MIN, MEMORY_LEN_MIN, PIN_VALUE_MIN};
 use slabd::settings::{ClassSizes, LruMode, LruTuning};
 use slabd::stats::{Block, Registry};
 use slabd::store::{
@@ -671,6 +671,7 @@ fn run_models(name: &str, change: impl Fn(&mut StoreConfig), adapt: impl Fn(&mut
         println!("{name}: SLABD_SEED={seed}");
         let mut config = StoreConfig {
             memory_len: 2 << 20,
+            class_len_min: 0,
             item_len_max: 1 << 20,
             classes: ClassSizes::default(),
             with_cas: true,
@@ -681,6 +682,7 @@ fn run_models(name: &str, change: impl Fn(&mut StoreConfig), adapt: impl Fn(&mut
         };
         change(&mut config);
         config.memory_len = config.memory_len.max((2 + seed % 5 * 2) << 20);
+        config.class_len_min = if seed % 3 == 1 { CLASS_LEN_MIN } else { 0 };
         let mut model = Model::new(&config, seed);
         adapt(&mut model);
         let (mut least, mut most) = (u64::MAX, 0);
@@ -763,6 +765,7 @@ fn pieces_of_four_kilobytes_change_nothing_else() {
 fn a_strict_lru_evicts_the_least_recently_used_first() {
     let config = StoreConfig {
         memory_len: 1 << 20,
+        class_len_min: 0,
         item_len_max: 1 << 20,
         classes: ClassSizes::default(),
         with_cas: true,

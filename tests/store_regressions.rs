@@ -38,6 +38,7 @@ impl Bench {
     fn with_mode(memory_len: u64, evict: bool, lru: LruMode) -> Self {
         let config = StoreConfig {
             memory_len,
+            class_len_min: 0,
             item_len_max: 1 << 20,
             classes: ClassSizes::default(),
             with_cas: true,

@@ -8,7 +8,7 @@
 //! `SLABD_SEED` chooses another course; `SLABD_STRESS_SECS` is for how long, all runs together.
 
 use slabd::clock::{Clock, Now};
-use slabd::limits::PIN_VALUE_MIN;
+use slabd::limits::{CLASS_LEN_MIN, PIN_VALUE_MIN};
 use slabd::settings::{ClassSizes, LruMode, LruTuning};
 use slabd::stats::Registry;
 use slabd::store::{
@@ -635,6 +635,7 @@ fn threads_that_share_a_store_never_see_what_they_should_not() {
     let secs: f64 = std::env::var("SLABD_STRESS_SECS").ok().and_then(|secs| secs.parse().ok()).unwrap_or(3.0);
     let base = StoreConfig {
         memory_len: 8 << 20,
+        class_len_min: 0,
         item_len_max: 1 << 20,
         classes: ClassSizes::default(),
         with_cas: true,
@@ -646,6 +647,7 @@ fn threads_that_share_a_store_never_see_what_they_should_not() {
     let runs = [
         ("four pages", StoreConfig { memory_len: 4 << 20, ..base.clone() }),
         ("eight pages", base.clone()),
+        ("more than its memory", StoreConfig { memory_len: 4 << 20, class_len_min: CLASS_LEN_MIN, ..base.clone() }),
         ("sixteen pages", StoreConfig { memory_len: 16 << 20, ..base.clone() }),
         ("one queue", StoreConfig { lru: LruMode::Flat, ..base.clone() }),
         (

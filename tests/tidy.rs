@@ -222,7 +222,7 @@ const CEILINGS: &[(&str, usize)] = &[
     ("store/large.rs", 250),
     ("store/relocate.rs", 350),
     ("store/reassign.rs", 270),
-    ("store/resize.rs", 200),
+    ("store/resize.rs", 250),
     ("store/sweep.rs", 450),
     ("store/arena.rs", 400),
     ("store/pages.rs", 550),

@@ -14,6 +14,7 @@ pub(crate) fn item_count() -> u64 {
 pub(crate) fn daemon(memory_len: u64) -> Daemon {
     let config = StoreConfig {
         memory_len,
+        class_len_min: 0,
         item_len_max: 1 << 20,
         classes: ClassSizes::default(),
         with_cas: true,

@@ -32,6 +32,7 @@ mod worker;
 use crate::auth::Auth;
 use crate::clock::Clock;
 use crate::command::Daemon;
+use crate::limits::CLASS_LEN_MIN;
 use crate::maintain;
 use crate::pulse::{Monitor, Pulse};
 use crate::settings::Settings;
@@ -353,6 +354,7 @@ pub fn store_config(settings: &Settings) -> StoreConfig {
     StoreConfig {
         hash_seed: None,
         memory_len: settings.memory_len,
+        class_len_min: CLASS_LEN_MIN,
         item_len_max: settings.item_len_max,
         classes: settings.classes.clone(),
         with_cas: settings.with_cas,

@@ -17,6 +17,8 @@ pub struct Census {
     pub ghosts: u64,
     /// Pages that a class has.
     pub pages: u32,
+    /// Classes that have pages.
+    pub classes: u32,
     /// Chunks in no item and no free list: reserved or pinned.
     pub held: u64,
 }
@@ -43,6 +45,7 @@ impl Store {
         let given_back = u32::try_from(given_back.len()).expect("few");
         assert_eq!(census.pages + given_back, self.inner.arena.page_count(), "every page is a class's or the pool's");
         assert_eq!(census.pages, self.inner.pool.resident().0, "the pool knows how many pages classes have");
+        assert_eq!(census.classes, self.inner.pool.class_count(), "the pool knows how many classes have pages");
         let delta: i64 = locals.iter().map(|local| local.item_delta).sum();
         let counted = self.inner.item_count.load(Ordering::Relaxed) + delta;
         assert_eq!(counted, i64::try_from(census.items).expect("few"), "the count of items is right");
@@ -145,6 +148,7 @@ impl Store {
         assert_eq!(page_count, guard.state.page_count, "a class knows its pages");
         assert_eq!(used_count, guard.state.used_count, "a class knows how many of its chunks are used");
         census.pages += page_count;
+        census.classes += u32::from(page_count > 0);
         queued.len()
     }
 }

@@ -556,6 +556,7 @@ mod tests {
     fn a_store_that_is_refused_looks_for_an_unused_page_only_if_there_may_be_one() {
         let config = StoreConfig {
             memory_len: 2 * PAGE_LEN_MIN as u64,
+            class_len_min: 0,
             item_len_max: 1 << 20,
             classes: ClassSizes::default(),
             with_cas: true,

@@ -106,7 +106,7 @@ mod tests {
     #[test]
     fn queues_keep_their_order() {
         let arena = Arena::new(1, 1 << 20, true).expect("2 MiB can be mapped");
-        let pool = Pool::new(1, 1);
+        let pool = Pool::new(1, 0, 1);
         let class = Class::new(ClassId(1), 96, 10);
         let mut guard = class.lock();
         let ids: Vec<_> = (0..4)

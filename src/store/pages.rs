@@ -89,10 +89,16 @@ struct PoolState {
     fresh: u32,
     /// Pages the arena has.
     capacity: u32,
-    /// Pages that classes have. With `free`, no more than `limit` but for a while after that was lowered.
+    /// Pages that classes have. With `free`, no more than there may be, but for a while after that was lowered.
     used: u32,
-    /// Pages there may be.
+    /// Pages there may be for all classes together.
     limit: u32,
+    /// Classes that have pages.
+    classes: u32,
+    /// Pages that there may be for each of these classes, even if that is more.
+    class_pages: u32,
+    /// Pages there may be in any case.
+    bound: u32,
     /// A page is on its way to this class: the last free one is not for others.
     kept_for: Option<ClassId>,
 }
@@ -109,24 +115,38 @@ pub(super) enum Loan {
 }
 
 impl PoolState {
-    /// Pages that may be taken: given back, or never had, and no more than there may be.
-    fn available_count(&self) -> u32 {
-        self.limit.saturating_sub(self.used)
+    /// Pages there may be, if so many classes have pages.
+    fn limit_for(&self, classes: u32) -> u32 {
+        self.limit.max(classes.saturating_mul(self.class_pages).min(self.capacity)).min(self.bound)
+    }
+
+    fn limit(&self) -> u32 {
+        self.limit_for(self.classes)
+    }
+
+    /// Pages that may be taken: given back, or never had, and no more than there may be. A class that has none counts as one more.
+    fn available_count(&self, first: bool) -> u32 {
+        self.limit_for(self.classes + u32::from(first)).saturating_sub(self.used)
     }
 
     fn given_back(&self) -> u32 {
         u32::try_from(self.free.len()).expect("no more than there are pages")
     }
 
-    /// One more page for a class.
-    fn take_free(&mut self, arena: &Arena) -> Option<PageId> {
-        let Some(page) = self.free.pop() else { return self.take_unused(arena) };
-        self.used += 1;
+    /// One more page for a class; its first one or not.
+    fn take_free(&mut self, arena: &Arena, first: bool) -> Option<PageId> {
+        let Some(page) = self.free.pop() else { return self.take_unused(arena, first) };
+        self.note_taken(first);
         Some(page)
     }
 
+    fn note_taken(&mut self, first: bool) {
+        self.used += 1;
+        self.classes += u32::from(first);
+    }
+
     /// The same, of those that are not resident.
-    fn take_unused(&mut self, arena: &Arena) -> Option<PageId> {
+    fn take_unused(&mut self, arena: &Arena, first: bool) -> Option<PageId> {
         // What has been given back to the system counts as if it had never been used.
         let page = match self.let_go.pop() {
             Some(page) => page,
@@ -138,14 +158,14 @@ impl PoolState {
                 PageId(self.fresh - 1)
             }
         };
-        self.used += 1;
+        self.note_taken(first);
         Some(page)
     }
 }
 
 impl Pool {
-    /// A pool with `limit` pages now, and up to `capacity` later.
-    pub(super) fn new(limit: u32, capacity: u32) -> Self {
+    /// A pool with `limit` pages now, or `class_pages` for each class that has any if that is more, and up to `capacity` later.
+    pub(super) fn new(limit: u32, class_pages: u32, capacity: u32) -> Self {
         let room = || Vec::with_capacity(capacity as usize);
         Self {
             state: Ranked::new(PoolState {
@@ -155,6 +175,9 @@ impl Pool {
                 capacity,
                 used: 0,
                 limit,
+                classes: 0,
+                class_pages,
+                bound: u32::MAX,
                 kept_for: None,
             }),
             unused_noted: AtomicU64::new(0),
@@ -180,32 +203,32 @@ impl Pool {
         self.unused_sought.store(noted, Ordering::Relaxed);
     }
 
-    fn take(&self, arena: &Arena, class: ClassId) -> Option<PageId> {
+    fn take(&self, arena: &Arena, class: ClassId, first: bool) -> Option<PageId> {
         let mut state = self.state.lock(Rank::Pool);
-        let available_count = state.available_count();
+        let available_count = state.available_count(first);
         if available_count == 0 || available_count == 1 && state.kept_for.is_some_and(|other| other != class) {
             return None;
         }
-        state.take_free(arena)
+        state.take_free(arena, first)
     }
 
     /// A page for what is moved out of one that will be the pool's in return: the last one, too, whoever it is kept for.
-    fn lend(&self, arena: &Arena, loan: Loan) -> Option<PageId> {
+    fn lend(&self, arena: &Arena, loan: Loan, first: bool) -> Option<PageId> {
         let mut state = self.state.lock(Rank::Pool);
         match loan {
-            Loan::Any if state.available_count() > 0 => state.take_free(arena),
-            Loan::Unused if state.available_count() > state.given_back() => state.take_unused(arena),
+            Loan::Any if state.available_count(first) > 0 => state.take_free(arena, first),
+            Loan::Unused if state.available_count(first) > state.given_back() => state.take_unused(arena, first),
             _ => None,
         }
     }
 
     /// A page that a class has just given back, for another: however many there may be, there are no more of them than before. Whoever
     /// it is kept for: a client waits for it, and what is moved can be moved again.
-    fn take_instead(&self) -> Option<PageId> {
+    fn take_instead(&self, first: bool) -> Option<PageId> {
         let mut state = self.state.lock(Rank::Pool);
         // The very page may have gone on to the system meanwhile.
         let page = state.free.pop().or_else(|| state.let_go.pop())?;
-        state.used += 1;
+        state.note_taken(first);
         Some(page)
     }
 
@@ -214,25 +237,33 @@ impl Pool {
         self.state.lock(Rank::Pool).kept_for = class;
     }
 
-    fn give(&self, page: PageId) {
+    /// Takes a page back from a class; its last one or not.
+    fn give(&self, page: PageId, last: bool) {
         let mut state = self.state.lock(Rank::Pool);
         state.used -= 1;
+        state.classes -= u32::from(last);
         state.free.push(page);
     }
 
-    /// Pages that a class could have now.
+    /// Pages that a class which has some could have now.
     pub(super) fn available_count(&self) -> u32 {
-        self.state.lock(Rank::Pool).available_count()
+        self.state.lock(Rank::Pool).available_count(false)
     }
 
-    /// Sets how many pages there may be. What is beyond that goes in time: see [`Pool::excess`].
-    pub(super) fn set_limit(&self, limit: u32) {
-        self.state.lock(Rank::Pool).limit = limit;
+    /// Sets how many pages there may be, and how many in any case. What is beyond that goes in time: see [`Pool::excess`].
+    pub(super) fn set_limit(&self, limit: u32, bound: u32) {
+        let mut state = self.state.lock(Rank::Pool);
+        (state.limit, state.bound) = (limit, bound);
     }
 
     /// Pages there may be.
     pub(super) fn limit(&self) -> u32 {
-        self.state.lock(Rank::Pool).limit
+        self.state.lock(Rank::Pool).limit()
+    }
+
+    /// Classes that have pages, for audits.
+    pub(super) fn class_count(&self) -> u32 {
+        self.state.lock(Rank::Pool).classes
     }
 
     /// Pages that classes have, and pages given back by them that are resident still.
@@ -244,14 +275,14 @@ impl Pool {
     /// Pages beyond the limit that classes have.
     pub(super) fn excess(&self) -> u32 {
         let state = self.state.lock(Rank::Pool);
-        state.used.saturating_sub(state.limit)
+        state.used.saturating_sub(state.limit())
     }
 
     /// A page that is resident for nothing: given back by a class, and beyond the limit.
     /// To be given back to the system and then to [`Pool::give_gone`]; nobody else has it meanwhile.
     pub(super) fn take_beyond(&self) -> Option<PageId> {
         let mut state = self.state.lock(Rank::Pool);
-        if state.used + state.given_back() > state.limit { state.free.pop() } else { None }
+        if state.used + state.given_back() > state.limit() { state.free.pop() } else { None }
     }
 
     /// Whether pages have been given back to the system that nobody has taken since.
@@ -329,7 +360,7 @@ impl ClassGuard<'_> {
         if let Some(chunk) = self.take(arena, pool) {
             return Some(chunk);
         }
-        let page = pool.take_instead()?;
+        let page = pool.take_instead(self.has_no_page())?;
         self.begin_carving(arena, page);
         self.take(arena, pool)
     }
@@ -339,10 +370,14 @@ impl ClassGuard<'_> {
         if self.state.carving.is_some() {
             return false;
         }
-        let Some(page) = pool.take(arena, self.class.id) else { return false };
+        let Some(page) = pool.take(arena, self.class.id, self.has_no_page()) else { return false };
         self.begin_carving(arena, page);
         pool.note_unused();
         true
+    }
+
+    fn has_no_page(&self) -> bool {
+        self.state.page_count == 0
     }
 
     fn begin_carving(&mut self, arena: &Arena, page: PageId) {
@@ -364,7 +399,7 @@ impl ClassGuard<'_> {
     /// A chunk that costs no new page, or one of a page that the pool lends.
     pub(super) fn take_at_hand(&mut self, arena: &Arena, pool: &Pool, loan: Loan) -> Option<Chunk> {
         if self.state.free.is_none() && self.state.carving.is_none() {
-            let page = pool.lend(arena, loan)?;
+            let page = pool.lend(arena, loan, self.has_no_page())?;
             self.begin_carving(arena, page);
         }
         self.take(arena, pool)
@@ -428,7 +463,7 @@ impl ClassGuard<'_> {
         page.earliest.store(NOTHING_DUE, Ordering::Relaxed);
         page.set_class(None);
         self.state.page_count -= 1;
-        pool.give(page_id);
+        pool.give(page_id, self.has_no_page());
     }
 
     /// Begins to drain a page of this class: its free chunks leave the free list, its uncarved rest is forgotten. Returns how

@@ -7,7 +7,8 @@
 //! Lowering takes effect at once for who wants a page, and in time for what is there: the maintainer empties pages, of the class whose next
 //! victim has been idle longest, and gives their memory back.
 //!
-//! Two set the limit: the operator (`-m`, `cache_memlimit`), and the bound on the whole process (`--memory-max`); the lower one counts.
+//! Two set the limit: the operator (`-m`, `cache_memlimit`), and the bound on the whole process (`--memory-max`); the lower one counts. What
+//! the operator says is too little for the classes in use where it is less than `CLASS_LEN_MIN` for each: it counts as that much then.
 
 use super::evict::By;
 use super::expiry::Moment;
@@ -106,11 +107,11 @@ impl Store {
 }
 
 impl Inner {
-    /// The lower of the two limits.
+    /// Tells the pool of both limits.
     fn set_page_limit(&self) {
         let len = self.memory_len.load(Ordering::Relaxed);
         let pages = u32::try_from(len / self.arena.page_len() as u64).unwrap_or(u32::MAX).min(self.page_count_max);
-        self.pool.set_limit(pages.min(self.page_bound.load(Ordering::Relaxed)));
+        self.pool.set_limit(pages, self.page_bound.load(Ordering::Relaxed));
     }
 
     /// The class that gives a page: one that does not use all of its own, or else whose next victim has been idle longest. Its last page
@@ -130,5 +131,107 @@ impl Inner {
         };
         let classes = self.classes.iter().map(|class| (wealth(class), class.id));
         classes.filter(|((_, _, pages), _)| *pages > 0).max().map(|(_, class)| class)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::Clock;
+    use crate::limits::{CLASS_LEN_MIN, PAGE_LEN_MIN};
+    use crate::settings::{ClassSizes, LruMode, LruTuning};
+    use crate::stats::Registry;
+    use crate::store::{Condition, Deadline, Draft, StoreConfig, Stored};
+
+    const MEMORY_LEN: u64 = 8 * PAGE_LEN_MIN as u64;
+
+    struct Bench {
+        store: Store,
+        local: Local,
+        clock: Clock,
+    }
+
+    impl Bench {
+        fn new() -> Self {
+            let config = StoreConfig {
+                memory_len: MEMORY_LEN,
+                class_len_min: CLASS_LEN_MIN,
+                item_len_max: 1 << 20,
+                classes: ClassSizes::default(),
+                with_cas: true,
+                evict: true,
+                lru: LruMode::default(),
+                lru_tuning: LruTuning::default(),
+                hash_seed: Some(1),
+            };
+            let store = Store::new(&config).expect("a few pages can be mapped");
+            let local = store.local(Registry::default().register());
+            Self { store, local, clock: Clock::manual() }
+        }
+
+        /// Stores more values of one length than there is memory for.
+        fn fill(&mut self, value_len: usize) {
+            let now = self.clock.now();
+            for number in 0..2 * MEMORY_LEN / value_len as u64 {
+                let key = format!("{value_len}:{number}");
+                let draft = Draft::new((self.store.hash(key.as_bytes()), key.as_bytes()), 0, Deadline::NEVER);
+                let stored = self.store.put(&mut self.local, draft, Condition::Always, &vec![b'v'; value_len], now);
+                assert_eq!(stored, Ok(Stored::Stored));
+            }
+        }
+
+        /// Bytes of the pages that classes have, once what is too much has been given back.
+        fn settled_len(&mut self) -> u64 {
+            let mut shrinking = Shrinking::default();
+            while self.store.step_shrink(&mut self.local, &mut shrinking, self.clock.now()) != Progress::Done {}
+            let census = self.store.audit(&[&self.local]);
+            u64::from(census.pages) * PAGE_LEN_MIN as u64
+        }
+    }
+
+    #[test]
+    fn a_memory_is_never_too_little_for_the_classes_in_use_and_what_the_process_is_bound_to_is() {
+        let mut bench = Bench::new();
+        bench.fill(100);
+        assert_eq!(bench.settled_len(), MEMORY_LEN, "one class, which has more than its least");
+        let lens = [200, 300, 500, 800, 1200, 2000, 3000];
+        for value_len in lens {
+            bench.fill(value_len);
+        }
+        let least = (lens.len() as u64 + 1) * CLASS_LEN_MIN as u64;
+        assert!(least > MEMORY_LEN);
+        assert_eq!(bench.settled_len(), least);
+        assert!(bench.store.set_memory_len(1), "as little as can be said changes nothing");
+        assert_eq!(bench.settled_len(), least);
+        assert!(bench.store.set_memory_len(2 * least));
+        bench.fill(100);
+        assert!(
+            (least + 1..=2 * least).contains(&bench.settled_len()),
+            "what is enough for all of them is what counts"
+        );
+        bench.store.bound_memory(MEMORY_LEN);
+        assert_eq!(bench.settled_len(), MEMORY_LEN, "the whole process has no more");
+        bench.store.bound_memory(u64::MAX);
+        assert!(bench.store.set_memory_len(MEMORY_LEN));
+        for value_len in lens {
+            bench.fill(value_len);
+        }
+        assert_eq!(bench.settled_len(), least);
+    }
+
+    #[test]
+    fn a_class_that_has_no_page_any_more_has_no_share() {
+        let mut bench = Bench::new();
+        let lens = [100, 200, 300, 500, 800, 1200, 2000, 3000];
+        for value_len in lens {
+            bench.fill(value_len);
+        }
+        assert!(bench.settled_len() > MEMORY_LEN);
+        // One class keeps a page.
+        bench.store.bound_memory(0);
+        assert_eq!(bench.settled_len(), PAGE_LEN_MIN as u64);
+        bench.store.bound_memory(u64::MAX);
+        bench.fill(400);
+        assert_eq!(bench.settled_len(), 2 * CLASS_LEN_MIN as u64, "that class's and this one's");
     }
 }
