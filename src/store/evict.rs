@@ -13,6 +13,7 @@ use super::pages::{Class, ClassGuard, Loan};
 use super::queues::{ACTIVE_USES, ClassCounts, Move, kept};
 use super::reassign::{Emptied, Emptying};
 use super::relocate::{Guards, Moved, Terms};
+use super::sizes::ClassId;
 use super::table::Meta;
 use super::{Inner, Local};
 use crate::clock::Now;
@@ -145,6 +146,18 @@ impl Inner {
             }
         }
         None
+    }
+
+    /// A chunk that the class has, or has room for. With each, the bucket of one of the next victims is fetched, and the header
+    /// of the one after it: without the buckets, storing takes 10 % longer while it evicts (`benches/store.rs`).
+    #[inline]
+    pub(super) fn take_scouting(&self, class: ClassId) -> Option<Chunk> {
+        let mut guard = self.class(class).lock();
+        let chunk = guard.take(&self.arena, &self.pool);
+        if let Some(id) = guard.scout_ahead(&self.arena) {
+            self.table.prefetch(self.hash_of(Linked::vouched(id, &guard)));
+        }
+        chunk
     }
 
     /// Evicts from a class's own queues: one chunk to return, and a few more for the free list while the class is locked.

@@ -79,13 +79,15 @@ impl ClassGuard<'_> {
         }
     }
 
-    /// One step towards the head, to a header that has been fetched, and fetches the one after it.
-    pub(super) fn scout_ahead(&mut self, arena: &Arena) {
-        let Some(id) = self.state.scout else { return };
-        self.state.scout = arena.header(id).prev();
+    /// One step towards the head: to an item whose header has been fetched, and fetches the one after it.
+    #[inline]
+    pub(super) fn scout_ahead(&mut self, arena: &Arena) -> Option<ItemId> {
+        let scouted = self.state.scout?;
+        self.state.scout = arena.header(scouted).prev();
         if let Some(id) = self.state.scout {
             arena.prefetch(id);
         }
+        Some(scouted)
     }
 
     /// Moves an item to the head of a queue, another or its own.

@@ -332,7 +332,6 @@ impl ClassGuard<'_> {
     pub(super) fn take(&mut self, arena: &Arena, pool: &Pool) -> Option<Chunk> {
         if let Some(id) = self.state.free {
             self.unlink_free(arena, id);
-            self.scout_ahead(arena);
             return Some(self.own(arena, id));
         }
         if self.state.carving.is_none() {

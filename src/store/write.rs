@@ -790,7 +790,7 @@ impl Inner {
             Some(chunk) if chunk.class() >= class => Some(chunk),
             spare => {
                 self.give_back(spare);
-                self.class(class).lock().take(&self.arena, &self.pool)
+                self.take_scouting(class)
             }
         }
     }
