@@ -87,8 +87,8 @@ use table::{BucketGuard, Slot, Table};
 pub struct StoreConfig {
     /// Bytes for items; rounded down to whole pages.
     pub memory_len: u64,
-    /// Bytes there may be for each class that has pages, even if all of them are more than the memory; zero: that bounds them whatever they
-    /// are.
+    /// Bytes there may be, in whole pages, for each class that has any, even if all of them are more than the memory; zero: that bounds
+    /// them whatever they are.
     pub class_len_min: usize,
     /// Largest item, counted as memcached counts it.
     pub item_len_max: usize,
@@ -321,7 +321,7 @@ impl Store {
         if page_count == 0 {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "less memory than a page"));
         }
-        let class_pages = u32::try_from(config.class_len_min.div_ceil(sizes.page_len())).unwrap_or(u32::MAX);
+        let class_pages = u32::try_from(config.class_len_min / sizes.page_len()).unwrap_or(u32::MAX);
         // Room to grow into costs address space only; where that is short, there is less of it.
         let wanted = growth_max(config.memory_len, sizes.page_len()).max(page_count);
         let reserve = |pages: u32| {
