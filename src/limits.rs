@@ -172,6 +172,9 @@ pub const MEMORY_LOOK_MS: u64 = 10;
 /// Milliseconds the maintainer rests when all there was to do is done.
 pub const MAINTAIN_REST_MS: u64 = 500;
 
+/// Milliseconds for which a class must have had free chunks that it did not want, before it gives pages of them to the pool.
+pub const SPARE_LOOK_MS: u64 = 1000;
+
 // ---- one client ----------------------------------------------------------------------------------------------
 
 /// Requests (keys of a multi-key get count one each) parsed ahead, so that their memory is on its way when they run.

@@ -77,6 +77,21 @@ impl Client {
         assert_eq!(String::from_utf8_lossy(&said), String::from_utf8_lossy(answer));
     }
 
+    /// A row of a report, which is a number.
+    fn row(&mut self, report: &str, name: &str) -> u64 {
+        self.0.write_all(format!("{report}\r\n").as_bytes()).unwrap();
+        let mut said = Vec::new();
+        while !said.ends_with(b"END\r\n") {
+            let mut part = [0; 4096];
+            let len = self.0.read(&mut part).unwrap();
+            assert!(len > 0, "the daemon has gone");
+            said.extend_from_slice(&part[..len]);
+        }
+        let said = String::from_utf8(said).unwrap();
+        let row = said.lines().find_map(|line| line.strip_prefix("STAT ")?.strip_prefix(name)?.strip_prefix(' '));
+        row.unwrap().parse().unwrap()
+    }
+
     /// Stores so many values of one length; what came before may go.
     fn fill(&mut self, from: usize, count: usize, len: usize) {
         let value = "x".repeat(len);
@@ -111,6 +126,32 @@ fn memory_given_up_goes_back_to_the_system_and_memory_added_is_used() {
     client.say(b"cache_memlimit 200\r\n", b"OK\r\n");
     client.fill(0, 400_000, 700);
     assert!(daemon.resident() > 190 * MB && daemon.resident() < 230 * MB, "{} MB", daemon.resident() / MB);
+}
+
+/// A class whose items had all expired kept its pages, with nothing in them, and others evicted what was alive.
+#[test]
+fn memory_of_what_has_expired_or_was_deleted_goes_to_who_needs_it_before_anything_alive_has_to_go() {
+    let daemon = Daemon::start(&["-m", "32"]);
+    let mut client = daemon.connect();
+    let value = "x".repeat(1000);
+    // Two of three die, one in ten more is deleted: no page is without something that lives.
+    for n in 0..27_000 {
+        let secs = if n % 3 == 0 { 0 } else { 1 };
+        client.0.write_all(format!("set dies{n} 0 {secs} 1000 noreply\r\n{value}\r\n").as_bytes()).unwrap();
+    }
+    for n in (0..27_000).step_by(9) {
+        client.0.write_all(format!("delete dies{n} noreply\r\n").as_bytes()).unwrap();
+    }
+    client.fill(0, 10_000, 100);
+    let deadline = Instant::now() + Duration::from_secs(60);
+    // 6000 of these have 6.5 MB.
+    while client.row("stats slabs", "total_malloced") > 14 * MB {
+        assert!(Instant::now() < deadline, "the memory is kept");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    client.fill(0, 100_000, 100);
+    assert_eq!(client.row("stats", "evictions"), 0);
+    assert_eq!(client.row("stats", "curr_items"), 106_000);
 }
 
 #[test]

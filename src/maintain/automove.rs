@@ -90,8 +90,11 @@ impl Automove {
 
     /// A class has given a page away: what that took is no sign of life.
     pub(super) fn gave(&mut self, samples: &[ClassSample], donor: ClassId) {
-        let place = samples.iter().position(|sample| sample.class == donor);
-        place.inspect(|&place| self.classes[place].evicted = samples[place].evicted);
+        let donor = samples.iter().zip(&mut self.classes).find(|(sample, _)| sample.class == donor);
+        // There is none before anything has been seen.
+        if let Some((sample, seen)) = donor {
+            seen.evicted = sample.evicted;
+        }
     }
 
     /// Who is to give a page to `wanting`, by what was seen last: these samples.

@@ -7,7 +7,8 @@
 //! - **bound**: where the whole process has a bound, the items' memory follows what is left of it (`bound.rs`).
 //! - **shrink**: pages beyond the limit are emptied and given back to the system (`store/resize.rs`).
 //! - **reassign**: a page that an operator moves (`store/reassign.rs`).
-//! - **automove**: a page goes from the class that would miss it least to one that asks for it (`automove.rs`), the same way.
+//! - **automove**: a page goes from the class that would miss it least to one that asks for it (`automove.rs`), the same way; and to the
+//!   pool, before anybody asks, from a class that has had free chunks enough for two: its items have expired, or were deleted.
 //! - **crawl**: classes swept because an operator said so.
 //! - **index**: buckets that are not needed any more are merged, and their memory given back (`store/table/merge.rs`).
 //! - **sweep**: dead items are removed page by page (`store/sweep.rs`), so that their memory is there when it is wanted; where that is not
@@ -19,7 +20,7 @@ mod automove;
 mod bound;
 
 use crate::clock::Clock;
-use crate::limits::{MAINTAIN_PAUSE_MS, MAINTAIN_REST_MS, MAINTAIN_STEP_US, MOVE_RETRY_MS};
+use crate::limits::{MAINTAIN_PAUSE_MS, MAINTAIN_REST_MS, MAINTAIN_STEP_US, MOVE_RETRY_MS, SPARE_LOOK_MS};
 use crate::pulse::Pulse;
 use crate::settings::Automove as Mode;
 use crate::store::{ClassId, ClassSample, Crawl, Local, PageMove, Progress, Shrinking, Store};
@@ -43,6 +44,8 @@ pub fn run(store: &Store, clock: &Clock, local: Local, bound: Option<Bound>, pul
         moving: None,
         automove: Automove::default(),
         asking: Vec::new(),
+        sparing: Vec::new(),
+        spared_at: Instant::now(),
         helping: None,
         crawl: None,
         resting_until: Instant::now(),
@@ -73,6 +76,10 @@ struct Shift<'a> {
     automove: Automove,
     /// The classes that have asked for a page and have not been looked at, the next one last.
     asking: Vec<ClassId>,
+    /// Classes that could do with a page less, once for each.
+    sparing: Vec<ClassId>,
+    /// When this was looked for last.
+    spared_at: Instant,
     /// A page that helps, and who gives it.
     helping: Option<(ClassId, PageMove)>,
     crawl: Option<Crawl>,
@@ -146,6 +153,14 @@ impl Shift<'_> {
         let background = self.store.background();
         if !background.reassign || background.automove == Mode::Off {
             return Progress::Done;
+        }
+        if self.spared_at.elapsed() >= Duration::from_millis(SPARE_LOOK_MS) {
+            self.spared_at = Instant::now();
+            self.sparing = self.store.spare_pages();
+        }
+        if let Some(class) = self.sparing.pop() {
+            self.helping = self.store.begin_sparing(class).map(|page_move| (class, page_move));
+            return Progress::More;
         }
         if self.asking.is_empty() {
             self.asking = self.store.take_wanting();

@@ -1,4 +1,4 @@
-//! Pages that move to where they help: what the maintainer needs to decide.
+//! Pages that move to where they help, or to the pool where they do not: what the maintainer needs to decide.
 //!
 //! ```text
 //!   a worker evicts a page's worth in class c ──wants──► maintainer: samples of all classes
@@ -93,6 +93,13 @@ impl Store {
         let asked: Vec<u64> = self.inner.wants.classes.iter().map(|word| word.swap(0, Ordering::SeqCst)).collect();
         let has_asked = |class: &ClassId| asked[usize::from(class.number()) / 64] >> (class.number() % 64) & 1 != 0;
         self.inner.sizes.classes().filter(has_asked).collect()
+    }
+
+    /// Classes with free chunks that nobody has wanted since this was asked last, once for each page's worth.
+    #[must_use]
+    pub fn spare_pages(&self) -> Vec<ClassId> {
+        let spares = self.inner.classes.iter().map(|class| (class.id, class.lock().spare_pages()));
+        spares.flat_map(|(class, pages)| std::iter::repeat_n(class, pages as usize)).collect()
     }
 
     /// All classes, smallest chunks first.

@@ -40,6 +40,8 @@ pub(super) struct ClassState {
     /// Free chunks, doubly linked.
     free: Option<ItemId>,
     pub(super) free_count: u32,
+    /// The fewest that it had since somebody looked for pages to spare.
+    free_low: u32,
     /// Chunks in use: neither free nor to be carved yet.
     pub(super) used_count: u32,
     /// The page being carved.
@@ -68,6 +70,9 @@ pub(super) struct ClassGuard<'a> {
     pub(super) class: &'a Class,
     pub(super) state: RankedGuard<'a, ClassState>,
 }
+
+/// Memory is short when no more than this part of it has never been used.
+const SHORT_PART: u32 = 8;
 
 /// Pages that belong to no class.
 #[derive(Debug)]
@@ -285,6 +290,12 @@ impl Pool {
         if state.used + state.given_back() > state.limit() { state.free.pop() } else { None }
     }
 
+    /// Whether most pages have been a class's: what comes soon takes what classes have given back.
+    pub(super) fn is_short(&self) -> bool {
+        let state = self.state.lock(Rank::Pool);
+        state.available_count(false) <= state.given_back() + state.limit() / SHORT_PART
+    }
+
     /// Whether pages have been given back to the system that nobody has taken since.
     pub(super) fn has_gone(&self) -> bool {
         !self.state.lock(Rank::Pool).let_go.is_empty()
@@ -453,6 +464,19 @@ impl ClassGuard<'_> {
             arena.header(next).set_prev(prev);
         }
         self.state.free_count -= 1;
+        self.state.free_low = self.state.free_low.min(self.state.free_count);
+    }
+
+    /// Pages' worth of free chunks that nobody has wanted since this was asked last, but for one page's, which the class keeps.
+    pub(super) fn spare_pages(&mut self) -> u32 {
+        let free_count = self.state.free_count;
+        let low = std::mem::replace(&mut self.state.free_low, free_count);
+        (low / self.class.chunks_per_page).saturating_sub(1)
+    }
+
+    /// Whether it has so many free chunks now.
+    pub(super) fn has_spare_page(&self) -> bool {
+        self.state.free_count >= 2 * self.class.chunks_per_page
     }
 
     fn release(&mut self, arena: &Arena, pool: &Pool, page_id: PageId) {

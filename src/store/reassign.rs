@@ -11,7 +11,7 @@
 //! ```
 //!
 //! An operator's page is the emptiest one; what is held in it is waited for. One that moves by itself is that of the item to be
-//! evicted next, and is given up if something in it is held: it follows when that is freed.
+//! evicted next (of a class with free chunks to spare, the emptiest), and is given up if something in it is held: it follows when that is freed.
 //!
 //! Not here: which class gives to which (`maintain/automove.rs`), and how an operator asks (`chores.rs`).
 
@@ -69,7 +69,7 @@ pub struct PageMove {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Mover {
     Operator,
-    /// The class that gets it.
+    /// The class that gets it, or nobody.
     Itself,
 }
 
@@ -97,6 +97,18 @@ impl Store {
     #[must_use]
     pub fn begin_move(&self, from: ClassId, to: ClassId) -> PageMove {
         PageMove { asked: Asked { from: Some(from), to: Some(to) }, by: Mover::Itself, page: None }
+    }
+
+    /// A page that is to go to the pool because the class has free chunks enough without it, if it still has: one with nothing in it, or,
+    /// where there is little other memory left, the emptiest.
+    #[must_use]
+    pub fn begin_sparing(&self, from: ClassId) -> Option<PageMove> {
+        let inner = &*self.inner;
+        if !inner.class(from).lock().has_spare_page() {
+            return None;
+        }
+        let page = inner.begin_emptying(from, if inner.pool.is_short() { u32::MAX } else { 0 })?;
+        Some(PageMove { asked: Asked { from: Some(from), to: None }, by: Mover::Itself, page: Some(page) })
     }
 
     /// Goes on with it, for a bounded time.
@@ -134,7 +146,9 @@ impl Inner {
     fn step_reassign(&self, local: &mut Local, page_move: &mut PageMove, at: Moment) -> Progress {
         let Asked { from, to } = page_move.asked;
         if let Some(from) = from {
-            let Some(page) = page_move.page.or_else(|| self.begin_emptying(from)) else { return Progress::Done };
+            let Some(page) = page_move.page.or_else(|| self.begin_emptying(from, u32::MAX)) else {
+                return Progress::Done;
+            };
             let page = page_move.page.insert(page);
             // The pool gets a page for the one it lends, or it would have nothing to give.
             let loan = if to.is_some() { Loan::Any } else { Loan::Unused };
@@ -162,9 +176,10 @@ impl Inner {
 
     /// Live items are moved to other chunks of their class, which loses what it values least.
     fn step_automatic(&self, local: &mut Local, page_move: &mut PageMove, at: Moment) -> Progress {
-        let Asked { from: Some(from), to: Some(to) } = page_move.asked else { return Progress::Done };
+        let Asked { from: Some(from), to } = page_move.asked else { return Progress::Done };
+        let claim = || to.is_some_and(|to| self.class(to).lock().claim_page(&self.arena, &self.pool));
         // There may be one by now that nobody has to give.
-        let mut moved = self.class(to).lock().claim_page(&self.arena, &self.pool);
+        let mut moved = claim();
         if !moved {
             let Some(page) = page_move.page.or_else(|| self.begin_drain(self.class(from))) else {
                 return Progress::Done;
@@ -174,21 +189,21 @@ impl Inner {
                 return Progress::More;
             }
             // A class that is still carving one takes the next from the pool in its time.
-            moved = self.class(to).lock().claim_page(&self.arena, &self.pool) || emptied == Emptied::Gone;
+            moved = claim() || emptied == Emptied::Gone;
         }
         if moved {
             local.stats.slabs_moved.add(1);
-            note_move(local, Some(from), Some(to));
+            note_move(local, Some(from), to);
         }
         Progress::Done
     }
 
-    /// Begins to empty the class's page with the least in it.
-    pub(super) fn begin_emptying(&self, class: ClassId) -> Option<Emptying> {
+    /// Begins to empty the class's page with the least in it, if that is no more than so many chunks.
+    pub(super) fn begin_emptying(&self, class: ClassId, used_max: u32) -> Option<Emptying> {
         let (page, entry) = self
             .arena
             .pages()
-            .filter(|(_, page)| page.class() == Some(class))
+            .filter(|(_, page)| page.class() == Some(class) && page.used.load(Ordering::Relaxed) <= used_max)
             .min_by_key(|(_, page)| (page.draining.load(Ordering::Relaxed), page.used.load(Ordering::Relaxed)))?;
         let mut guard = self.class(class).lock();
         // What was seen without the lock is a hint.
