@@ -122,8 +122,10 @@ impl Automove {
     }
 }
 
+/// The only item of a class is evicted for its page, so it must not be in use.
 fn can_give(sample: &ClassSample) -> bool {
-    sample.pages > 1 && sample.idle_secs.is_some()
+    let is_spared = |idle_secs| sample.items <= 1 && idle_secs < AGE_SECS_MIN;
+    sample.pages > 1 && sample.idle_secs.is_some_and(|idle_secs| !is_spared(idle_secs))
 }
 
 #[cfg(test)]
@@ -191,6 +193,18 @@ mod tests {
             (&[(1, 10, 1, Some(9)), (2, 1, 0, Some(0))], 2, None),
         ] {
             assert_eq!(donor(table, wanting), expected, "{table:?}");
+        }
+    }
+
+    #[test]
+    fn an_only_item_that_is_in_use_keeps_its_page() {
+        for (idle_secs, expected) in [(0, false), (AGE_SECS_MIN - 1, false), (AGE_SECS_MIN, true)] {
+            let mut samples = samples(&[(1, 4, 0, Some(idle_secs)), (2, 10, 100, Some(0))]);
+            samples[0].items = 1;
+            let mut automove = Automove::default();
+            automove.see(&samples, 100);
+            let donor = automove.donor(&samples, test_class(2), 100, DEFAULTS);
+            assert_eq!(donor.is_some(), expected, "{idle_secs}");
         }
     }
 

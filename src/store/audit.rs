@@ -17,7 +17,7 @@ pub struct Census {
     pub ghosts: u64,
     /// Pages that a class has.
     pub pages: u32,
-    /// Classes that have pages.
+    /// Classes that have or have had pages.
     pub classes: u32,
     /// Chunks in no item and no free list: reserved or pinned.
     pub held: u64,
@@ -45,7 +45,11 @@ impl Store {
         let given_back = u32::try_from(given_back.len()).expect("few");
         assert_eq!(census.pages + given_back, self.inner.arena.page_count(), "every page is a class's or the pool's");
         assert_eq!(census.pages, self.inner.pool.resident().0, "the pool knows how many pages classes have");
-        assert_eq!(census.classes, self.inner.pool.class_count(), "the pool knows how many classes have pages");
+        assert_eq!(
+            census.classes,
+            self.inner.pool.class_count(),
+            "the pool knows how many classes have or have had pages"
+        );
         let delta: i64 = locals.iter().map(|local| local.item_delta).sum();
         let counted = self.inner.item_count.load(Ordering::Relaxed) + delta;
         assert_eq!(counted, i64::try_from(census.items).expect("few"), "the count of items is right");
@@ -134,9 +138,9 @@ impl Store {
                 let id = arena.chunk_id(page_id, index, class.chunk_len);
                 let header = arena.header(id);
                 assert_eq!(header.is_linked(), linked.contains_key(&id), "a chunk says whether it is an item");
-                assert_eq!(header.is_free(), free.contains(&id), "a chunk says whether it is free");
                 let draining = page.draining.load(Ordering::Relaxed);
-                assert!(!(draining && header.is_free()), "a draining page has no free chunk");
+                assert!(!draining || !free.contains(&id), "nothing of a draining page is in the free list");
+                assert!(draining || header.is_free() == free.contains(&id), "a chunk says whether it is free");
                 assert!(header.head_of_piece().is_some() || !pieces.contains(&id), "a large item's piece says so");
                 used += u32::from(header.is_linked() || pieces.contains(&id));
             }
@@ -148,7 +152,8 @@ impl Store {
         assert_eq!(page_count, guard.state.page_count, "a class knows its pages");
         assert_eq!(used_count, guard.state.used_count, "a class knows how many of its chunks are used");
         census.pages += page_count;
-        census.classes += u32::from(page_count > 0);
+        assert!(guard.state.had_page || page_count == 0, "a class knows whether it has had a page");
+        census.classes += u32::from(guard.state.had_page);
         queued.len()
     }
 }

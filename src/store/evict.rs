@@ -498,6 +498,8 @@ impl Inner {
         self.classes[class.id.index() + 1..]
             .iter()
             .take_while(|larger| larger.chunk_len <= len_max)
+            // A class in use may have a first page where there is no other memory left: not for this.
+            .filter(|larger| larger.lock().state.page_count > 0)
             .find_map(|larger| self.evict_for(local, larger, at))
     }
 

@@ -87,8 +87,8 @@ use table::{BucketGuard, Slot, Table};
 pub struct StoreConfig {
     /// Bytes for items; rounded down to whole pages.
     pub memory_len: u64,
-    /// Bytes there may be, in whole pages, for each class that has any, even if all of them are more than the memory; zero: that bounds
-    /// them whatever they are.
+    /// Bytes there may be, in whole pages, for each class that has or has had any, even if all of them are more than the memory; zero: that
+    /// bounds them whatever they are.
     pub class_len_min: usize,
     /// Largest item, counted as memcached counts it.
     pub item_len_max: usize,

@@ -50,6 +50,8 @@ pub(super) struct ClassState {
     pub(super) sweep: ClassSweep,
     /// Pages, draining ones included.
     pub(super) page_count: u32,
+    /// It has one, or has had.
+    pub(super) had_page: bool,
     /// Bytes of items, less what they have grown by since they were linked.
     pub(super) bytes: i64,
     pub(super) probation: Probation,
@@ -98,7 +100,7 @@ struct PoolState {
     used: u32,
     /// Pages there may be for all classes together.
     limit: u32,
-    /// Classes that have pages.
+    /// Classes that have or have had pages. It does not fall: or else what is alive in others would have to go for a page that comes back.
     classes: u32,
     /// Pages that there may be for each of these classes, even if that is more.
     class_pages: u32,
@@ -242,11 +244,9 @@ impl Pool {
         self.state.lock(Rank::Pool).kept_for = class;
     }
 
-    /// Takes a page back from a class; its last one or not.
-    fn give(&self, page: PageId, last: bool) {
+    fn give(&self, page: PageId) {
         let mut state = self.state.lock(Rank::Pool);
         state.used -= 1;
-        state.classes -= u32::from(last);
         state.free.push(page);
     }
 
@@ -266,7 +266,7 @@ impl Pool {
         self.state.lock(Rank::Pool).limit()
     }
 
-    /// Classes that have pages, for audits.
+    /// Classes that have or have had pages, for audits.
     pub(super) fn class_count(&self) -> u32 {
         self.state.lock(Rank::Pool).classes
     }
@@ -370,7 +370,7 @@ impl ClassGuard<'_> {
         if let Some(chunk) = self.take(arena, pool) {
             return Some(chunk);
         }
-        let page = pool.take_instead(self.has_no_page())?;
+        let page = pool.take_instead(!self.state.had_page)?;
         self.begin_carving(arena, page);
         self.take(arena, pool)
     }
@@ -380,17 +380,14 @@ impl ClassGuard<'_> {
         if self.state.carving.is_some() {
             return false;
         }
-        let Some(page) = pool.take(arena, self.class.id, self.has_no_page()) else { return false };
+        let Some(page) = pool.take(arena, self.class.id, !self.state.had_page) else { return false };
         self.begin_carving(arena, page);
         pool.note_unused();
         true
     }
 
-    fn has_no_page(&self) -> bool {
-        self.state.page_count == 0
-    }
-
     fn begin_carving(&mut self, arena: &Arena, page: PageId) {
+        self.state.had_page = true;
         arena.page(page).set_class(Some(self.class.id));
         self.state.carving = Some(page);
         self.state.page_count += 1;
@@ -409,7 +406,7 @@ impl ClassGuard<'_> {
     /// A chunk that costs no new page, or one of a page that the pool lends.
     pub(super) fn take_at_hand(&mut self, arena: &Arena, pool: &Pool, loan: Loan) -> Option<Chunk> {
         if self.state.free.is_none() && self.state.carving.is_none() {
-            let page = pool.lend(arena, loan, self.has_no_page())?;
+            let page = pool.lend(arena, loan, !self.state.had_page)?;
             self.begin_carving(arena, page);
         }
         self.take(arena, pool)
@@ -433,6 +430,7 @@ impl ClassGuard<'_> {
         let used = page.used.load(Ordering::Relaxed) - 1;
         page.used.store(used, Ordering::Relaxed);
         self.state.used_count -= 1;
+        arena.header(id).mark_free();
         if page.draining.load(Ordering::Relaxed) {
             if used == 0 {
                 self.release(arena, pool, page_id);
@@ -442,8 +440,11 @@ impl ClassGuard<'_> {
         if used == 0 {
             pool.note_unused();
         }
+        self.link_free(arena, id);
+    }
+
+    fn link_free(&mut self, arena: &Arena, id: ItemId) {
         let header = arena.header(id);
-        header.mark_free();
         header.set_prev(None);
         header.set_next(self.state.free);
         if let Some(next) = self.state.free {
@@ -486,7 +487,7 @@ impl ClassGuard<'_> {
         page.earliest.store(NOTHING_DUE, Ordering::Relaxed);
         page.set_class(None);
         self.state.page_count -= 1;
-        pool.give(page_id, self.has_no_page());
+        pool.give(page_id);
     }
 
     /// Begins to drain a page of this class: its free chunks leave the free list, its uncarved rest is forgotten. Returns how
@@ -505,7 +506,6 @@ impl ClassGuard<'_> {
             let id = arena.chunk_id(page_id, index, self.class.chunk_len);
             if arena.header(id).is_free() {
                 self.unlink_free(arena, id);
-                arena.header(id).mark_unlinked();
             }
             index += 1;
         }
@@ -514,6 +514,27 @@ impl ClassGuard<'_> {
             return 0;
         }
         carved
+    }
+
+    /// Takes back that a page is drained: what is free of it is in the free list again, what was not carved is now.
+    pub(super) fn stop_draining(&mut self, arena: &Arena, pool: &Pool, page_id: PageId) {
+        let page = arena.page(page_id);
+        if page.class() != Some(self.class.id) || !page.draining.swap(false, Ordering::Relaxed) {
+            return;
+        }
+        for index in 0..page.carved.load(Ordering::Relaxed) {
+            let id = arena.chunk_id(page_id, index, self.class.chunk_len);
+            if arena.header(id).is_free() {
+                self.link_free(arena, id);
+            }
+        }
+        // The class may be carving another one meanwhile.
+        let carving = self.state.carving;
+        while page.carved.load(Ordering::Relaxed) < self.class.chunks_per_page {
+            let chunk = self.take_carved(arena, page_id);
+            self.give(arena, pool, chunk);
+        }
+        self.state.carving = carving;
     }
 
     /// The queue of a segment.

@@ -11,7 +11,7 @@
 //! ```
 //!
 //! An operator's page is the emptiest one; what is held in it is waited for. One that moves by itself is that of the item to be
-//! evicted next (of a class with free chunks to spare, the emptiest), and is given up if something in it is held: it follows when that is freed.
+//! evicted next (of a class with free chunks to spare, the emptiest), and is given up if something in it is held.
 //!
 //! Not here: which class gives to which (`maintain/automove.rs`), and how an operator asks (`chores.rs`).
 
@@ -188,8 +188,14 @@ impl Inner {
             if emptied == Emptied::More {
                 return Progress::More;
             }
+            if emptied == Emptied::Gone {
+                page_move.page = None;
+            }
             // A class that is still carving one takes the next from the pool in its time.
             moved = claim() || emptied == Emptied::Gone;
+        }
+        if let Some(page) = page_move.page {
+            self.stop_emptying(page);
         }
         if moved {
             local.stats.slabs_moved.add(1);
@@ -214,6 +220,11 @@ impl Inner {
             guard.drain(&self.arena, &self.pool, page);
         }
         Some(Emptying::of(class, page))
+    }
+
+    /// Leaves what is left of it to its class: what was held may have become an item meanwhile, and would keep the page from being used.
+    pub(super) fn stop_emptying(&self, Emptying { class, page, .. }: Emptying) {
+        self.class(class).lock().stop_draining(&self.arena, &self.pool, page);
     }
 
     /// Looks at the page's next chunks, as many as are looked at while a class is locked.

@@ -23,6 +23,8 @@ use std::sync::atomic::Ordering;
 #[derive(Debug, Default)]
 pub struct Shrinking {
     page: Option<Emptying>,
+    /// Pages in which something was held.
+    left: Vec<Emptying>,
     /// Something has been given back, and huge pages would bring it back.
     gave: bool,
 }
@@ -81,7 +83,8 @@ impl Store {
             return Progress::More;
         }
         if inner.pool.excess() == 0 {
-            shrinking.page = None;
+            shrinking.left.extend(shrinking.page.take());
+            shrinking.left.drain(..).for_each(|page| inner.stop_emptying(page));
             if shrinking.gave && !inner.pool.has_gone() {
                 shrinking.gave = false;
                 inner.arena.allow_huge(true);
@@ -94,7 +97,11 @@ impl Store {
         let emptied = inner.empty_slice(local, &mut page, Terms::haste(By::Maintainer), at);
         // One in which something is held is left alone: it comes back by itself, and another can go meanwhile.
         shrinking.page = (emptied == Emptied::More).then_some(page);
-        if emptied == Emptied::Held { Progress::Held } else { Progress::More }
+        if emptied == Emptied::Held {
+            shrinking.left.push(page);
+            return Progress::Held;
+        }
+        Progress::More
     }
 }
 
@@ -141,7 +148,7 @@ mod tests {
     use crate::limits::{CLASS_LEN_MIN, PAGE_LEN_MIN};
     use crate::settings::{ClassSizes, LruMode, LruTuning};
     use crate::stats::Registry;
-    use crate::store::{Condition, Deadline, Draft, StoreConfig, Stored};
+    use crate::store::{Condition, Deadline, Draft, Refused, StoreConfig, Stored};
 
     const MEMORY_LEN: u64 = 8 * PAGE_LEN_MIN as u64;
 
@@ -152,14 +159,14 @@ mod tests {
     }
 
     impl Bench {
-        fn new() -> Self {
+        fn new(evict: bool) -> Self {
             let config = StoreConfig {
                 memory_len: MEMORY_LEN,
                 class_len_min: CLASS_LEN_MIN,
                 item_len_max: 1 << 20,
                 classes: ClassSizes::default(),
                 with_cas: true,
-                evict: true,
+                evict,
                 lru: LruMode::default(),
                 lru_tuning: LruTuning::default(),
                 hash_seed: Some(1),
@@ -169,14 +176,26 @@ mod tests {
             Self { store, local, clock: Clock::manual() }
         }
 
+        fn key(value_len: usize, number: u64) -> Vec<u8> {
+            format!("{value_len}:{number}").into_bytes()
+        }
+
+        fn put(&mut self, value_len: usize, number: u64) -> Result<Stored, Refused> {
+            let key = Self::key(value_len, number);
+            let draft = Draft::new((self.store.hash(&key), &key), 0, Deadline::NEVER);
+            let value = vec![b'v'; value_len];
+            self.store.put(&mut self.local, draft, Condition::Always, &value, self.clock.now())
+        }
+
+        fn delete(&mut self, value_len: usize, number: u64) -> bool {
+            let key = Self::key(value_len, number);
+            self.store.delete(&mut self.local, (self.store.hash(&key), &key), self.clock.now())
+        }
+
         /// Stores more values of one length than there is memory for.
         fn fill(&mut self, value_len: usize) {
-            let now = self.clock.now();
             for number in 0..2 * MEMORY_LEN / value_len as u64 {
-                let key = format!("{value_len}:{number}");
-                let draft = Draft::new((self.store.hash(key.as_bytes()), key.as_bytes()), 0, Deadline::NEVER);
-                let stored = self.store.put(&mut self.local, draft, Condition::Always, &vec![b'v'; value_len], now);
-                assert_eq!(stored, Ok(Stored::Stored));
+                assert_eq!(self.put(value_len, number), Ok(Stored::Stored));
             }
         }
 
@@ -191,7 +210,7 @@ mod tests {
 
     #[test]
     fn a_memory_is_never_too_little_for_the_classes_in_use_and_what_the_process_is_bound_to_is() {
-        let mut bench = Bench::new();
+        let mut bench = Bench::new(true);
         bench.fill(100);
         assert_eq!(bench.settled_len(), MEMORY_LEN, "one class, which has more than its least");
         let lens = [200, 300, 500, 800, 1200, 2000, 3000];
@@ -219,19 +238,43 @@ mod tests {
         assert_eq!(bench.settled_len(), least);
     }
 
+    /// The share of a class went with its page, and then, of the others, what lived in four more: without evictions, too.
     #[test]
-    fn a_class_that_has_no_page_any_more_has_no_share() {
-        let mut bench = Bench::new();
-        let lens = [100, 200, 300, 500, 800, 1200, 2000, 3000];
+    fn what_lives_stays_when_other_sizes_go_out_of_use() {
+        let mut bench = Bench::new(false);
+        let lens = [200, 300, 500, 800, 1200, 2000, 3000];
         for value_len in lens {
-            bench.fill(value_len);
+            assert!(bench.put(value_len, 0).is_ok());
         }
-        assert!(bench.settled_len() > MEMORY_LEN);
-        // One class keeps a page.
-        bench.store.bound_memory(0);
-        assert_eq!(bench.settled_len(), PAGE_LEN_MIN as u64);
-        bench.store.bound_memory(u64::MAX);
-        bench.fill(400);
-        assert_eq!(bench.settled_len(), 2 * CLASS_LEN_MIN as u64, "that class's and this one's");
+        let stored = (0..).take_while(|&number| bench.put(100, number).is_ok()).count() as u64;
+        for value_len in lens {
+            assert!(bench.delete(value_len, 0));
+        }
+        assert!(bench.put(100, stored).is_ok(), "in a page that is not used any more");
+        assert_eq!(bench.settled_len(), (lens.len() as u64 + 1) * CLASS_LEN_MIN as u64);
+        assert_eq!(bench.store.audit(&[&bench.local]).items, stored + 1);
+    }
+
+    /// A page that was being emptied when the limit was raised again stayed half empty, and what was free of it nobody's.
+    #[test]
+    fn a_page_that_need_not_go_after_all_is_its_classs_again() {
+        let mut bench = Bench::new(false);
+        let room = (0..).take_while(|&number| bench.put(100, number).is_ok()).count() as u64;
+        let mut shrinking = Shrinking::default();
+        for _ in 0..20 {
+            assert!(bench.store.set_memory_len(MEMORY_LEN / 2));
+            let step = bench.store.step_shrink(&mut bench.local, &mut shrinking, bench.clock.now());
+            assert_eq!(step, Progress::More);
+            assert!(bench.store.set_memory_len(MEMORY_LEN));
+            while bench.store.step_shrink(&mut bench.local, &mut shrinking, bench.clock.now()) != Progress::Done {}
+            let items = bench.store.audit(&[&bench.local]).items;
+            assert!(items < room, "some had to go");
+            let again = (room..).take_while(|&number| bench.put(100, number).is_ok()).count() as u64;
+            assert_eq!(items + again, room);
+            let census = bench.store.audit(&[&bench.local]);
+            assert_eq!((census.items, census.held), (room, 0));
+            (room..room + again).for_each(|number| assert!(bench.delete(100, number)));
+            (0..room).for_each(|number| assert!(bench.put(100, number).is_ok()));
+        }
     }
 }
