@@ -464,6 +464,9 @@ impl Inner {
             return;
         }
         let (header, dead) = (self.arena.header(id), self.is_dead(id, at));
+        if !dead && !terms.may_evict {
+            return;
+        }
         let pinned = self.arena.is_pinned(id, self.class_of(id).chunk_len, header.value_len());
         // An item whose bucket is held just now stays, and with it the page, until it is freed in its own time.
         if self.remove_item(guard, &local.stats, id, at, (Spare::Nothing, terms.by), strays) {

@@ -12,6 +12,7 @@
 //!
 //! An operator's page is the emptiest one; what is held in it is waited for. One that moves by itself is that of the item to be
 //! evicted next (of a class with free chunks to spare, the emptiest), and is given up if something in it is held.
+//! One that goes to the pool before anybody needs it loses nothing that is alive: what has no room keeps it where it is.
 //!
 //! Not here: which class gives to which (`maintain/automove.rs`), and how an operator asks (`chores.rs`).
 
@@ -152,7 +153,7 @@ impl Inner {
             let page = page_move.page.insert(page);
             // The pool gets a page for the one it lends, or it would have nothing to give.
             let loan = if to.is_some() { Loan::Any } else { Loan::Unused };
-            let terms = Terms { loan, patient: page.rounds < MOVE_PATIENCE, by: By::Maintainer };
+            let terms = Terms { loan, patient: page.rounds < MOVE_PATIENCE, may_evict: true, by: By::Maintainer };
             match self.empty_slice(local, page, terms, at) {
                 Emptied::More => return Progress::More,
                 Emptied::Held => return Progress::Held,
@@ -184,7 +185,8 @@ impl Inner {
             let Some(page) = page_move.page.or_else(|| self.begin_drain(self.class(from))) else {
                 return Progress::Done;
             };
-            let emptied = self.empty_slice(local, page_move.page.insert(page), Terms::haste(By::Maintainer), at);
+            let terms = if to.is_some() { Terms::haste(By::Maintainer) } else { Terms::leisure() };
+            let emptied = self.empty_slice(local, page_move.page.insert(page), terms, at);
             if emptied == Emptied::More {
                 return Progress::More;
             }

@@ -42,6 +42,8 @@ pub(super) struct Terms {
     pub(super) loan: Loan,
     /// What is held by somebody just now is left for another time; otherwise it is evicted, if that can be done.
     pub(super) patient: bool,
+    /// What is alive may be evicted, where there is no room for it.
+    pub(super) may_evict: bool,
     /// Who empties it.
     pub(super) by: By,
 }
@@ -49,7 +51,12 @@ pub(super) struct Terms {
 impl Terms {
     /// Somebody waits for the page.
     pub(super) fn haste(by: By) -> Self {
-        Self { loan: Loan::None, patient: false, by }
+        Self { loan: Loan::None, patient: false, may_evict: true, by }
+    }
+
+    /// Nobody needs the page yet.
+    pub(super) fn leisure() -> Self {
+        Self { loan: Loan::None, patient: true, may_evict: false, by: By::Maintainer }
     }
 }
 
@@ -107,7 +114,7 @@ impl Inner {
             if let Some(chunk) = guard.take_at_hand(&self.arena, &self.pool, terms.loan) {
                 return self.move_item(guard, stats, (id, chunk), at);
             }
-            if !self.config.evict {
+            if !self.config.evict || !terms.may_evict {
                 break;
             }
             *evicted += self.evict_one(guard, stats, at, (terms.by, strays));
@@ -157,7 +164,7 @@ impl Inner {
             if let Some(to) = guards.page.take_at_hand(&self.arena, &self.pool, terms.loan) {
                 return self.move_large(guards, &local.stats, (head, chunk), to, at);
             }
-            if !self.config.evict {
+            if !self.config.evict || !terms.may_evict {
                 break;
             }
             let evicted = self.evict_one(guards.page, &local.stats, at, (terms.by, strays));
