@@ -123,7 +123,7 @@ impl Automove {
 }
 
 /// The only item of a class is evicted for its page, so it must not be in use.
-fn can_give(sample: &ClassSample) -> bool {
+pub(super) fn can_give(sample: &ClassSample) -> bool {
     let is_spared = |idle_secs| sample.items <= 1 && idle_secs < AGE_SECS_MIN;
     sample.pages > 1 && sample.idle_secs.is_some_and(|idle_secs| !is_spared(idle_secs))
 }

@@ -23,8 +23,8 @@ use crate::clock::Clock;
 use crate::limits::{MAINTAIN_PAUSE_MS, MAINTAIN_REST_MS, MAINTAIN_STEP_US, MOVE_RETRY_MS, SPARE_LOOK_MS};
 use crate::pulse::Pulse;
 use crate::settings::Automove as Mode;
-use crate::store::{ClassId, ClassSample, Crawl, Local, PageMove, Progress, Shrinking, Store};
-use automove::{Automove, ByAge};
+use crate::store::{ClassId, ClassSample, Crawl, Local, PageMove, Progress, Shrinking, Sparing, Store};
+use automove::{Automove, ByAge, can_give};
 pub use bound::Bound;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -44,7 +44,7 @@ pub fn run(store: &Store, clock: &Clock, local: Local, bound: Option<Bound>, pul
         moving: None,
         automove: Automove::default(),
         asking: Vec::new(),
-        sparing: Vec::new(),
+        sparing: Sparing::default(),
         spared_at: Instant::now(),
         helping: None,
         crawl: None,
@@ -76,8 +76,8 @@ struct Shift<'a> {
     automove: Automove,
     /// The classes that have asked for a page and have not been looked at, the next one last.
     asking: Vec<ClassId>,
-    /// Classes that could do with a page less, once for each.
-    sparing: Vec<ClassId>,
+    /// Pages that classes can do without.
+    sparing: Sparing,
     /// When this was looked for last.
     spared_at: Instant,
     /// A page that helps, and who gives it.
@@ -145,6 +145,7 @@ impl Shift<'_> {
         let now = self.clock.now();
         if let Some((donor, page_move)) = &mut self.helping {
             if self.store.step_move(&mut self.local, page_move, now) == Progress::Done {
+                page_move.note_held(&mut self.sparing);
                 self.automove.gave(&self.store.samples(now), *donor);
                 self.helping = None;
             }
@@ -158,8 +159,8 @@ impl Shift<'_> {
             self.spared_at = Instant::now();
             self.sparing = self.store.spare_pages();
         }
-        if let Some(class) = self.sparing.pop() {
-            self.helping = self.store.begin_sparing(class).map(|page_move| (class, page_move));
+        self.helping = self.store.begin_sparing(&mut self.sparing);
+        if self.helping.is_some() {
             return Progress::More;
         }
         if self.asking.is_empty() {
@@ -246,8 +247,8 @@ fn rest_after(step: Progress) -> Duration {
     }
 }
 
-/// Who gives a page when somebody must: the class whose next victim has been idle longest, of those with more than one page.
+/// Who gives a page when somebody must: the class whose next victim has been idle longest, of those that can.
 fn longest_idle(samples: &[ClassSample], wanting: ClassId) -> Option<ClassId> {
-    let donors = samples.iter().filter(|sample| sample.class != wanting && sample.pages > 1);
+    let donors = samples.iter().filter(|sample| sample.class != wanting && can_give(sample));
     donors.filter_map(|sample| Some((sample.idle_secs?, sample.pages, sample.class))).max().map(|(_, _, class)| class)
 }

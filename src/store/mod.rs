@@ -54,7 +54,7 @@ pub use hash::Hash;
 pub use meta::{Invalidation, Leased, Lifetimes, MetaView, Place, Reading, Receipt, Step};
 pub use moves::ClassSample;
 pub use queues::ClassCounts;
-pub use reassign::{PageMove, Progress};
+pub use reassign::{PageMove, Progress, Sparing};
 pub use resize::Shrinking;
 pub use sizes::ClassId;
 pub use sweep::{Crawl, Crawled, Swept};

@@ -9,6 +9,7 @@
 //! Not here: the decision (`maintain/automove.rs`, a pure function), and the move (`reassign.rs`).
 
 use super::queues::{NEAR_EPOCHS, NEAR_PART};
+use super::reassign::Sparing;
 use super::sizes::ClassId;
 use super::{Inner, Store};
 use crate::clock::Now;
@@ -95,11 +96,11 @@ impl Store {
         self.inner.sizes.classes().filter(has_asked).collect()
     }
 
-    /// Classes with free chunks that nobody has wanted since this was asked last, once for each page's worth.
+    /// Looks for classes with free chunks that nobody has wanted since this was asked last.
     #[must_use]
-    pub fn spare_pages(&self) -> Vec<ClassId> {
+    pub fn spare_pages(&self) -> Sparing {
         let spares = self.inner.classes.iter().map(|class| (class.id, class.lock().spare_pages()));
-        spares.flat_map(|(class, pages)| std::iter::repeat_n(class, pages as usize)).collect()
+        Sparing { classes: spares.filter(|&(_, pages)| pages > 0).collect(), held: Vec::new() }
     }
 
     /// All classes, smallest chunks first.

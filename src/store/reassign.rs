@@ -66,6 +66,22 @@ pub struct PageMove {
     page: Option<Emptying>,
 }
 
+impl PageMove {
+    /// Notes the page if it was given up, so that another is tried.
+    pub fn note_held(&self, sparing: &mut Sparing) {
+        sparing.held.extend(self.page.map(|emptying| emptying.page));
+    }
+}
+
+/// Pages that classes can do without.
+#[derive(Debug, Default)]
+pub struct Sparing {
+    /// How many of which class.
+    pub(super) classes: Vec<(ClassId, u32)>,
+    /// Pages in which something was held.
+    pub(super) held: Vec<PageId>,
+}
+
 /// Who wants a page to move.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Mover {
@@ -100,16 +116,25 @@ impl Store {
         PageMove { asked: Asked { from: Some(from), to: Some(to) }, by: Mover::Itself, page: None }
     }
 
-    /// A page that is to go to the pool because the class has free chunks enough without it, if it still has: one with nothing in it, or,
-    /// where there is little other memory left, the emptiest.
-    #[must_use]
-    pub fn begin_sparing(&self, from: ClassId) -> Option<PageMove> {
+    /// The next page that is to go to the pool because its class has free chunks enough without it, if it still has: one with nothing in
+    /// it, or, where there is little other memory left, the emptiest.
+    pub fn begin_sparing(&self, sparing: &mut Sparing) -> Option<(ClassId, PageMove)> {
         let inner = &*self.inner;
-        if !inner.class(from).lock().has_spare_page() {
-            return None;
+        while let Some((from, pages)) = sparing.classes.last_mut() {
+            let from = *from;
+            *pages = pages.saturating_sub(1);
+            let is_last = *pages == 0;
+            let used_max = if inner.pool.is_short() { u32::MAX } else { 0 };
+            let has_spare = inner.class(from).lock().has_spare_page();
+            let page = if has_spare { inner.begin_emptying(from, used_max, &sparing.held) } else { None };
+            if is_last || page.is_none() {
+                sparing.classes.pop();
+            }
+            if page.is_some() {
+                return Some((from, PageMove { asked: Asked { from: Some(from), to: None }, by: Mover::Itself, page }));
+            }
         }
-        let page = inner.begin_emptying(from, if inner.pool.is_short() { u32::MAX } else { 0 })?;
-        Some(PageMove { asked: Asked { from: Some(from), to: None }, by: Mover::Itself, page: Some(page) })
+        None
     }
 
     /// Goes on with it, for a bounded time.
@@ -147,7 +172,7 @@ impl Inner {
     fn step_reassign(&self, local: &mut Local, page_move: &mut PageMove, at: Moment) -> Progress {
         let Asked { from, to } = page_move.asked;
         if let Some(from) = from {
-            let Some(page) = page_move.page.or_else(|| self.begin_emptying(from, u32::MAX)) else {
+            let Some(page) = page_move.page.or_else(|| self.begin_emptying(from, u32::MAX, &[])) else {
                 return Progress::Done;
             };
             let page = page_move.page.insert(page);
@@ -206,12 +231,13 @@ impl Inner {
         Progress::Done
     }
 
-    /// Begins to empty the class's page with the least in it, if that is no more than so many chunks.
-    pub(super) fn begin_emptying(&self, class: ClassId, used_max: u32) -> Option<Emptying> {
+    /// Begins to empty the class's page with the least in it, if that is no more than so many chunks; none of those to be avoided.
+    pub(super) fn begin_emptying(&self, class: ClassId, used_max: u32, avoided: &[PageId]) -> Option<Emptying> {
         let (page, entry) = self
             .arena
             .pages()
             .filter(|(_, page)| page.class() == Some(class) && page.used.load(Ordering::Relaxed) <= used_max)
+            .filter(|(id, _)| !avoided.contains(id))
             .min_by_key(|(_, page)| (page.draining.load(Ordering::Relaxed), page.used.load(Ordering::Relaxed)))?;
         let mut guard = self.class(class).lock();
         // What was seen without the lock is a hint.

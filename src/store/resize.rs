@@ -92,7 +92,7 @@ impl Store {
             return Progress::Done;
         }
         let at = inner.moment(now);
-        let page = shrinking.page.or_else(|| inner.begin_emptying(inner.least_missed(at)?, u32::MAX));
+        let page = shrinking.page.or_else(|| inner.begin_emptying(inner.least_missed(at)?, u32::MAX, &[]));
         let Some(mut page) = page else { return Progress::Held };
         let emptied = inner.empty_slice(local, &mut page, Terms::haste(By::Maintainer), at);
         // One in which something is held is left alone: it comes back by itself, and another can go meanwhile.
