@@ -134,7 +134,7 @@ fn memory_of_what_has_expired_or_was_deleted_goes_to_who_needs_it_before_anythin
     let daemon = Daemon::start(&["-m", "32"]);
     let mut client = daemon.connect();
     let value = "x".repeat(1000);
-    // Two of three die, one in ten more is deleted: no page is without something that lives.
+    // Two of three die, a third of the others is deleted: no page is without something that lives.
     for n in 0..27_000 {
         let secs = if n % 3 == 0 { 0 } else { 1 };
         client.0.write_all(format!("set dies{n} 0 {secs} 1000 noreply\r\n{value}\r\n").as_bytes()).unwrap();

@@ -127,8 +127,6 @@ struct Inner {
     page_count_max: u32,
     /// What `cache_memlimit`, or the start, has set.
     memory_len: AtomicU64,
-    /// Pages there may be for the whole process's sake.
-    page_bound: AtomicU32,
     /// What the maintainer is asked to do.
     chores: Chores,
     classes: Box<[CachePadded<Class>]>,
@@ -344,7 +342,6 @@ impl Store {
             pool: Pool::new(page_count, class_pages, page_count_max),
             page_count_max,
             memory_len: AtomicU64::new(config.memory_len),
-            page_bound: AtomicU32::new(u32::MAX),
             chores: Chores::default(),
             classes,
             wants: Wants::default(),

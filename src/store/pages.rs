@@ -131,7 +131,7 @@ impl PoolState {
         self.limit_for(self.classes)
     }
 
-    /// Pages that may be taken: given back, or never had, and no more than there may be. A class that has none counts as one more.
+    /// Pages that may be taken: given back, or never had, and no more than there may be. A class that has had none counts as one more.
     fn available_count(&self, first: bool) -> u32 {
         self.limit_for(self.classes + u32::from(first)).saturating_sub(self.used)
     }
@@ -250,15 +250,19 @@ impl Pool {
         state.free.push(page);
     }
 
-    /// Pages that a class which has some could have now.
+    /// Pages that a class which has or has had some could have now.
     pub(super) fn available_count(&self) -> u32 {
         self.state.lock(Rank::Pool).available_count(false)
     }
 
-    /// Sets how many pages there may be, and how many in any case. What is beyond that goes in time: see [`Pool::excess`].
-    pub(super) fn set_limit(&self, limit: u32, bound: u32) {
-        let mut state = self.state.lock(Rank::Pool);
-        (state.limit, state.bound) = (limit, bound);
+    /// Sets how many pages there may be. What is beyond that goes in time: see [`Pool::excess`].
+    pub(super) fn set_limit(&self, limit: u32) {
+        self.state.lock(Rank::Pool).limit = limit;
+    }
+
+    /// The same of how many there may be in any case.
+    pub(super) fn set_bound(&self, bound: u32) {
+        self.state.lock(Rank::Pool).bound = bound;
     }
 
     /// Pages there may be.

@@ -54,16 +54,14 @@ impl Store {
             return false;
         }
         self.inner.memory_len.store(len, Ordering::Relaxed);
-        self.inner.set_page_limit();
+        self.inner.pool.set_limit(self.inner.pages_in(len).min(self.inner.page_count_max));
         self.inner.wants.wake();
         true
     }
 
     /// Bounds them as well, for the whole process's sake: at least a page is left.
     pub fn bound_memory(&self, len: u64) {
-        let pages = u32::try_from(len / self.inner.arena.page_len() as u64).unwrap_or(u32::MAX);
-        self.inner.page_bound.store(pages.max(1), Ordering::Relaxed);
-        self.inner.set_page_limit();
+        self.inner.pool.set_bound(self.inner.pages_in(len).max(1));
     }
 
     /// Makes the memory for items resident, huge pages where there are any.
@@ -114,11 +112,9 @@ impl Store {
 }
 
 impl Inner {
-    /// Tells the pool of both limits.
-    fn set_page_limit(&self) {
-        let len = self.memory_len.load(Ordering::Relaxed);
-        let pages = u32::try_from(len / self.arena.page_len() as u64).unwrap_or(u32::MAX).min(self.page_count_max);
-        self.pool.set_limit(pages, self.page_bound.load(Ordering::Relaxed));
+    /// Whole pages in so many bytes.
+    fn pages_in(&self, len: u64) -> u32 {
+        u32::try_from(len / self.arena.page_len() as u64).unwrap_or(u32::MAX)
     }
 
     /// The class that gives a page: one that does not use all of its own, or else whose next victim has been idle longest. Its last page
